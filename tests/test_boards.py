@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import random
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.support.known_models import ternary_model
+from tests.support.mutations import odd_json
+from tests.support.shared import ROOT
 from tritguard.boards import Board, available_boards, load_board
 from tritguard.boards.driver import read_driver
+from tritguard.boards.platformio import CORES, facts, find_board
 from tritguard.build.engine import native_engine
 from tritguard.build.project import write_project
+from tritguard.cli import app
 from tritguard.emit import write_bundle
-from tritguard.errors import BadInputError
+from tritguard.errors import BadInputError, TritguardError
 from tritguard.resources import boards_dir
 
 FILES = sorted(boards_dir().glob("*.toml"))
@@ -172,3 +181,48 @@ def test_a_wrong_record_of_a_driver_is_refused(record: str, words: str, tmp_path
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="cannot be read"):
         load_board(tmp_path / "none.toml")
+
+
+@pytest.fixture
+def known_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """PlatformIO's file of the stand-in's board, which a test may change."""
+    shutil.copytree(ROOT / "tests" / "arduino" / "platforms", tmp_path / "platforms")
+    monkeypatch.setenv(CORES, str(tmp_path))
+    (file,) = (tmp_path / "platforms" / "standin" / "boards").glob("*.json")
+    return file
+
+
+def _list_and_read(file: Path) -> dict[str, Any]:
+    listed = CliRunner().invoke(app, ["boards", "--search", file.stem])
+    assert isinstance(listed.exception, TritguardError | None), listed.exception
+    return facts(find_board("standin", file.stem, "here"))
+
+
+@pytest.mark.parametrize(("part", "key", "value", "words"), [
+    ("upload", "maximum_size", None, "does not say maximum_size"),
+    ("upload", "maximum_ram_size", "64 K", "does not say maximum_ram_size"),
+    ("upload", "maximum_size", -1, "does not say maximum_size"),
+    ("build", "f_cpu", "", "does not say f_cpu"),
+    ("build", "f_cpu", "9" * 5000, "does not say f_cpu"),
+    ("build", "cpu", None, "does not say cpu"),
+    ("build", "hwids", [["0x1209", "none"]], "hwids that are no pairs of numbers"),
+    ("build", "hwids", [["0x1209"]], "hwids that are no pairs of numbers"),
+    ("build", "hwids", ["1209"], "hwids that are no pairs of numbers"),
+])  # fmt: skip
+def test_what_platformios_file_lacks_is_named(part: str, key: str, value: Any, words: str, known_board: Path) -> None:
+    said = json.loads(known_board.read_text())
+    said[part][key] = value
+    known_board.write_text(json.dumps(said))
+    with pytest.raises(BadInputError, match=words):
+        _list_and_read(known_board)
+
+
+def test_any_file_of_platformios_is_read_or_ends_in_a_message(known_board: Path) -> None:
+    sound = known_board.read_bytes()
+    assert _list_and_read(known_board)["usb"] == ["1209:0001"]
+    for seed in range(300):
+        known_board.write_bytes(odd_json(sound, random.Random(seed)))
+        try:
+            _list_and_read(known_board)
+        except TritguardError as error:
+            assert str(error)

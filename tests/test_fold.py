@@ -7,13 +7,12 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-import tflite
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 from tests.support.differences import differences
 from tests.support.random_graphs import IMAGE_OPS, function, inputs, transpose_conv, zero_points
-from tests.support.random_moves import moved, resize_bilinear, resize_nearest
+from tests.support.random_moves import computed_size, moved, resize_bilinear, resize_nearest
 from tests.support.random_pairs import pair
 from tests.support.tflite_builder import ModelBuilder
 from tests.support.tflite_tables import Table
@@ -130,17 +129,6 @@ def test_an_output_that_no_input_reaches_is_refused() -> None:
         read_graph(builder.build(builder.unary("TANH", tensor, (1 / 128, 0))))
 
 
-def computed_size(builder: ModelBuilder, source: int, factor: int) -> int:
-    """The height and width of a tensor times a factor, as a converter writes a resize to twice the size."""
-    shape = builder.tensor([4], "INT32")
-    builder.op("SHAPE", [source], shape, Table("ShapeOptions", OutType=tflite.TensorType.INT32))
-    sides = builder.tensor([2], "INT32")
-    bounds = [builder.ints([1]), builder.ints([3]), builder.ints([1])]
-    builder.op("STRIDED_SLICE", [shape, *bounds], sides, Table("StridedSliceOptions"))
-    size = builder.tensor([2], "INT32")
-    return builder.op("MUL", [sides, builder.ints([factor])], size, Table("MulOptions"))
-
-
 @pytest.mark.parametrize("name", ["RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"])
 def test_a_size_computed_from_a_shape_is_a_constant(name: str) -> None:
     resize = resize_bilinear if name == "RESIZE_BILINEAR" else resize_nearest
@@ -180,6 +168,38 @@ def test_arithmetic_on_shapes(name: str, options: Table, operands: list[list[int
     assert raw.ops == ()
     data = raw.tensors[output].data
     assert data is not None and data.dtype == np.int32 and data.tolist() == expected
+
+
+@pytest.mark.parametrize(("name", "options", "operands"), [
+    ("SLICE", Table("SliceOptions"), [[5, 6, 7], [-3], [2]]),
+    ("SLICE", Table("SliceOptions"), [[5, 6, 7], [1], [3]]),
+    ("GATHER", Table("GatherOptions", Axis=0), [[5, 6, 7], [2, -1]]),
+    ("TRANSPOSE", Table("TransposeOptions"), [[5, 6], [-1]]),
+])  # fmt: skip
+def test_places_outside_of_what_is_read_are_refused(name: str, options: Table, operands: list[list[int]]) -> None:
+    """NumPy would count them from the end, or leave out what is not there."""
+    builder = ModelBuilder((4,), 0.5, 3)
+    inputs = [builder.ints(operand) for operand in operands]
+    output = builder.op(name, inputs, builder.tensor([2], "INT32"), options)
+    with pytest.raises(BadModelError, match=rf"op 0 \({name}\)"):
+        folded(parse(builder.build(output)))
+
+
+@pytest.mark.parametrize(("name", "options", "inputs"), [
+    ("SHAPE", Table("ShapeOptions"), [-1]),
+    ("SHAPE", Table("ShapeOptions"), []),
+    ("PACK", Table("PackOptions", ValuesCount=3, Axis=0), [0, -1, 0]),
+])  # fmt: skip
+def test_arithmetic_on_what_is_missing_is_refused(name: str, options: Table, inputs: list[int]) -> None:
+    """-1 is not the last tensor of the file, whose shape here is that of the output."""
+    builder = ModelBuilder((4,), 0.5, 3)
+    sides = builder.ints([1])
+    output = builder.tensor([2], "INT32")
+    builder.op(name, [sides if place == 0 else place for place in inputs], output, options)
+    builder.activation((4,), 0.5, 3)
+    missing = inputs.index(-1) if inputs else 0
+    with pytest.raises(BadModelError, match=rf"op 0 \({name}\): input {missing} is missing"):
+        folded(parse(builder.build(output)))
 
 
 def test_constants_that_grow_without_bounds_are_refused() -> None:

@@ -32,7 +32,7 @@ from tritguard.convert.fold_norms import fold_norms
 from tritguard.convert.quantize import quantize as to_tflite
 from tritguard.data import load_dataset, to_input_bytes
 from tritguard.data.fashion_mnist import DEBIAN_DIR
-from tritguard.errors import BadModelError
+from tritguard.errors import BadModelError, ToolMissingError
 from tritguard.foreign.configuration import describe
 from tritguard.foreign.expressions import Call, parse
 from tritguard.foreign.guard import FORBIDDEN
@@ -496,6 +496,25 @@ def relink(path: Path, target: Any) -> None:
     with h5py.File(path, "a") as file:
         del file["model_weights/d/d/kernel:0"]
         file["model_weights/d/d/kernel:0"] = target
+
+
+@needs_qkeras
+@pytest.mark.parametrize("activation", ["quantized_relu(4)", "quantized_relu", "quantized_bits(4, 0, 1)"])
+def test_a_plain_layer_may_have_an_activation_of_qkeras(activation: str, tmp_path: Path) -> None:
+    """QKeras has to be imported before the reading process forbids what its import does."""
+    path = legacy(tmp_path)
+    with h5py.File(path, "r+") as file:
+        file.attrs["model_config"] = str(file.attrs["model_config"]).replace("linear", activation)
+    assert [kept.name for kept in load_model(path).layers][-1] == "d_activation"
+
+
+@pytest.mark.parametrize("entry", [
+    layer("QActivation", activation="quantized_relu(4)"), layer("Activation", activation="quantized_relu(4)"),
+])  # fmt: skip
+def test_qkeras_is_asked_for_where_it_is_missing(entry: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "qkeras", None)  # as Python marks what cannot be imported
+    with pytest.raises(ToolMissingError, match="QKeras cannot be imported"):
+        describe(network(entry), FakeStore())
 
 
 def test_weights_elsewhere_are_refused(tmp_path: Path) -> None:

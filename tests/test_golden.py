@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.known_models import wide_edges
+from tests.support.known_models import float_end, wide_edges
 from tests.support.random_graphs import sample_inputs
-from tests.support.random_moves import resize_bilinear
+from tests.support.random_moves import computed_size, resize_bilinear
 from tests.support.tflite_builder import ModelBuilder
 from tests.support.tflite_tables import Table
 from tritguard import api
@@ -84,13 +84,7 @@ def test_constants_that_tflm_cannot_compute_are_computed_ahead() -> None:
     builder = ModelBuilder((3, 5, 2), 0.5, 3)
     resized = resize_bilinear(builder, builder.input, (6, 10), align_corners=False, half_pixels=True)
     resizing = builder.operators.pop()
-    shape, sides = builder.tensor([4], "INT32"), builder.tensor([2], "INT32")
-    builder.op("SHAPE", [builder.input], shape, Table("ShapeOptions"))
-    bounds = [builder.ints([1]), builder.ints([3]), builder.ints([1])]
-    builder.op("STRIDED_SLICE", [shape, *bounds], sides, Table("StridedSliceOptions"))
-    resizing.fields["Inputs"][1] = builder.op(
-        "MUL", [sides, builder.ints([2])], builder.tensor([2], "INT32"), Table("MulOptions")
-    )
+    resizing.fields["Inputs"][1] = computed_size(builder, builder.input, 2)
     builder.operators.append(resizing)
     row = builder.constant(np.arange(20, dtype=np.int8).reshape(1, 1, 10, 2), [0.5], zero_point=3)
     tiled = builder.op("TILE", [row, builder.ints([1, 6, 1, 1])], builder.activation((6, 10, 2), 0.5, 3))
@@ -121,19 +115,6 @@ def test_what_cannot_be_cut_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
         golden_of(detector())
 
 
-def float_end() -> bytes:
-    """A head whose float32 values are exponentiated, and one that leaves as it is."""
-    builder = ModelBuilder((6,), 0.05, 3)
-    rng = np.random.default_rng(7)
-    heads = []
-    for units in (4, 3):
-        weights = rng.integers(-127, 128, (units, 6), dtype=np.int8)
-        head = builder.dense(builder.input, weights, [0.01], None, (0.1, 2))
-        heads.append(builder.op("DEQUANTIZE", [head], builder.edge((units,), "FLOAT32", (0, 0))))
-    exponent = builder.op("EXP", [heads[0]], builder.edge((4,), "FLOAT32", (0, 0)), Table("ExpOptions"))
-    return builder.build(exponent, heads[1])
-
-
 @needs_oracle
 def test_float_functions_at_the_end_are_left_to_the_host(tmp_path: Path) -> None:
     made = golden_of(float_end())
@@ -143,6 +124,21 @@ def test_float_functions_at_the_end_are_left_to_the_host(tmp_path: Path) -> None
     bundle = write_bundle(made.content, tmp_path / "b", name="float-end")
     x = sample_inputs((6,), 1)
     assert np.array_equal(Twin(bundle).predict(x).scores, Oracle(made.content).predict(x).scores)
+
+
+def test_ops_that_lack_what_is_asked_of_them_are_refused() -> None:
+    builder = ModelBuilder((4, 4, 1), 0.05, 0)
+    value = builder.edge((4,), "FLOAT32", (0, 0))
+    for inputs in ([], [-1]):
+        builder.operators = []
+        builder.op("DEQUANTIZE", inputs, value)
+        with pytest.raises(BadModelError, match=r"op 0 \(DEQUANTIZE\): input 0 is missing"):
+            golden_of(builder.build(value))
+    builder = ModelBuilder((4, 4, 1), 0.05, 0)
+    builder.inputs = [builder.tensor([4], "INT32"), builder.input]
+    builder.op("TRANSPOSE_CONV", [builder.inputs[0], builder.ints([1]), builder.input], [])
+    with pytest.raises(BadModelError, match=r"op 0 \(TRANSPOSE_CONV\): output 0 is missing"):
+        golden_of(builder.build(builder.input))
 
 
 def test_float_functions_inside_a_network_are_not_left_to_the_host() -> None:

@@ -114,6 +114,20 @@ def test_damage_never_raises_anything_but_bad_model(content: bytes, positions: l
         assert str(error)
 
 
+def test_no_output_is_missing_and_no_input_of_the_graph() -> None:
+    for change, where in (
+        (lambda builder: builder.inputs.append(-1), "the graph: input 1"),
+        (lambda builder: builder.op("TANH", [builder.input], -1), r"op 1 \(TANH\): output 0"),
+    ):
+        builder = ModelBuilder((4,), 0.5, 0)
+        output = builder.unary("TANH", builder.input, (1 / 128, 0))
+        change(builder)
+        with pytest.raises(BadModelError, match=f"{where} is missing"):
+            read_graph(builder.build(output))
+    with pytest.raises(BadModelError, match="the graph: output 1 is missing"):
+        read_graph(ModelBuilder((4,), 0.5, 0).build(0, -1))
+
+
 def test_a_reshape_that_rescales_is_refused() -> None:
     builder = small_model()
     output = builder.op("RESHAPE", [builder.input], builder.activation((48,), 0.25, -3))

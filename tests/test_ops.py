@@ -389,6 +389,46 @@ def test_a_refused_op_is_named_before_what_follows_from_it(name: str, why: str) 
 
 
 @needs_oracle
+def test_a_single_number_may_leave_out_its_shape(tmp_path: Path) -> None:
+    builder = ModelBuilder((), 0.5, 0)
+    output = builder.unary("TANH", builder.input, (1 / 128, 0))
+    for tensor in (builder.input, output):
+        builder.tensors[tensor].shape, builder.tensors[tensor].no_shape = [], True
+    bundle = write_bundle(builder.build(output), tmp_path / "b", name="single", check=verify_against_oracle)
+    assert bundle.manifest.input.shape == (1,)
+
+
+@pytest.mark.parametrize(("crops", "shape"), [
+    ([[0, 5], [0, 0]], (3, 4, 1)), ([[0, 4], [0, 0]], (1, 4, 1)), ([[5, 0], [0, 0]], (1, 4, 1)),
+    ([[2, 3], [0, 0]], (1, 4, 1)), ([[0, 0], [1, 6]], (4, 1, 1)),
+])  # fmt: skip
+def test_crops_that_leave_nothing_are_refused(crops: list[list[int]], shape: tuple[int, int, int]) -> None:
+    builder = ModelBuilder((2, 2, 1), 0.5, 0)
+    builder.tensors[builder.input].shape = [4, 2, 2, 1]
+    inputs = [builder.input, builder.ints([2, 2]), builder.constant(np.array(crops, np.int32))]
+    output = builder.op("BATCH_TO_SPACE_ND", inputs, builder.activation(shape, 0.5, 0), Table("BatchToSpaceNDOptions"))
+    with pytest.raises(BadModelError, match=r"op 0 \(BATCH_TO_SPACE_ND\): crops"):
+        read_graph(builder.build(output))
+
+
+@needs_oracle
+@pytest.mark.parametrize("mask", [0, 2])
+@pytest.mark.parametrize(("begin", "step"), [(2, 1), (-1, 1), (-4, 2), (-5, 1), (4, 1), (2, -1), (0, -2)])
+def test_an_axis_that_vanishes_gives_the_oracles_bytes(begin: int, step: int, mask: int) -> None:
+    """Or it is refused: beyond the side and backwards TFLM reads what lies beside the element."""
+    builder = ModelBuilder((4, 3), 0.5, 0)
+    bounds = [builder.ints([0, begin, 0]), builder.ints([1, begin + 1, 3]), builder.ints([1, step, 1])]
+    options = Table("StridedSliceOptions", ShrinkAxisMask=2, BeginMask=mask)
+    output = builder.op("STRIDED_SLICE", [builder.input, *bounds], builder.activation((3,), 0.5, 0), options)
+    content = builder.build(output)
+    if step < 0 or (not mask and not -4 <= begin < 4):
+        with pytest.raises(BadModelError, match=r"op 0 \(STRIDED_SLICE\)"):
+            read_graph(content)
+    else:
+        assert differences(content, 1) is None
+
+
+@needs_oracle
 def test_a_batch_of_several_is_taken_where_no_op_needs_one_and_refused_with_its_shape_elsewhere(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     builder = ModelBuilder((6,), 0.05, 3)

@@ -156,6 +156,31 @@ def test_a_ring_of_reshapes_is_refused() -> None:
         read_graph(builder.build(total))
 
 
+@needs_oracle
+def test_ops_may_leave_out_empty_lists_of_tensors(tmp_path: Path) -> None:
+    """Some writers do for ops without inputs or outputs, as those on variables are."""
+    answers = []
+    for name in ("written", "left out"):
+        builder, state = begun(7)
+        total = builder.add(builder.read(state), builder.input, QUANT)
+        builder.assign(state, total)
+        if name == "left out":
+            for op in builder.operators:
+                op.fields = {field: each for field, each in op.fields.items() if np.size(each)}
+        bundle = write_bundle(builder.build(total), tmp_path / name, name="m", check=verify_against_oracle)
+        answers.append(Twin(bundle).predict(streams(bundle, 1)).answered)
+    assert np.array_equal(*answers)
+
+
+def test_an_assignment_of_nothing_is_refused() -> None:
+    """-1 is not the last tensor of the file, which would fit."""
+    builder, state = begun(7)
+    builder.assign(state, -1)
+    total = builder.add(builder.read(state), builder.input, QUANT)
+    with pytest.raises(BadModelError, match=r"\(ASSIGN_VARIABLE\): input 1 is missing"):
+        read_graph(builder.build(total))
+
+
 FEW = 3  # frames of a stream of a study
 
 

@@ -541,6 +541,19 @@ def test_an_op_without_its_weights_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_conversions_of_nothing_at_the_edges_are_refused(tmp_path: Path) -> None:
+    builder = ModelBuilder((4,), 0.5, 0)
+    inner, builder.inputs = builder.input, [builder.edge((4,), "FLOAT32", (0, 0))]
+    builder.op("QUANTIZE", builder.inputs, [], Table("QuantizeOptions"))
+    with pytest.raises(BadModelError, match=r"op 0 \(QUANTIZE\): output 0 is missing"):
+        write_arrays(builder.build(builder.unary("TANH", inner, (1 / 128, 0))), tmp_path / "a", name="x")
+    builder = ModelBuilder((4,), 0.5, 0)
+    output = builder.op("DEQUANTIZE", [], builder.edge((4,), "FLOAT32", (0, 0)))
+    builder.unary("TANH", builder.input, (1 / 128, 0))
+    with pytest.raises(BadModelError, match=r"op 0 \(DEQUANTIZE\): input 0 is missing"):
+        write_arrays(builder.build(output), tmp_path / "a", name="x")
+
+
 def test_a_float_model_is_refused(tmp_path: Path) -> None:
     builder = ModelBuilder((4, 4, 2), 0.5, 0)
     output = builder.unary("RELU", builder.input, (0.25, 0))

@@ -10,7 +10,14 @@ import pytest
 
 from tests import emulated
 from tests.support.tflite_tables import Table
-from tests.support.wide import WideBuilder, wide_differences, wide_differences_on_core, wide_layer, wide_net
+from tests.support.wide import (
+    WideBuilder,
+    size_as_input,
+    wide_differences,
+    wide_differences_on_core,
+    wide_layer,
+    wide_net,
+)
 from tritguard.data import Dataset, to_input_bytes
 from tritguard.emit import Bundle, write_bundle
 from tritguard.emit.golden import golden_of
@@ -101,15 +108,7 @@ def test_an_output_that_is_wider_starts_far_before_its_input() -> None:
 
 @needs_oracle
 def test_an_input_that_says_a_size_becomes_a_constant() -> None:
-    builder = WideBuilder((2, 3, 2), 0.001, 0)
-    weights = np.arange(-6, 6, dtype=np.int8).reshape(2, 1, 3, 2)
-    output = builder.transpose_conv(
-        builder.input, weights, [0.1], np.array([5, -7]), (0.001, 0), (4, 3), stride=(2, 1), same=True
-    )
-    size = int(builder.operators[0].fields["Inputs"][0])
-    builder.tensors[size].buffer = 0
-    builder.inputs = [size, builder.input]
-    made = golden_of(builder.build(output))
+    made = golden_of(size_as_input())
     assert made.notes == ("an input that says a transposed convolution's size is a constant, as the file has the size",)
     assert wide_differences(made.content) is None
 

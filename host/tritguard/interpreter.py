@@ -172,19 +172,24 @@ def _edges(graph: Any) -> tuple[list[Edge], list[Edge]]:
     ops = [graph.Operators(i) for i in range(graph.OperatorsLength())]
 
     def after(tensor: int) -> int:
-        return next((op.Outputs(0) for op in ops if tensor in op.InputsAsNumpy()), tensor)
+        return next((op.Outputs(0) for op in ops if tensor in _numbers(op.InputsAsNumpy())), tensor)
 
     def before(tensor: int) -> int:
-        return next((op.Inputs(0) for op in ops if tensor in op.OutputsAsNumpy()), tensor)
+        return next((op.Inputs(0) for op in ops if tensor in _numbers(op.OutputsAsNumpy())), tensor)
 
-    sources = [_edge(graph, tensor, after(tensor)) for tensor in graph.InputsAsNumpy().tolist()]
-    sinks = [_edge(graph, tensor, before(tensor)) for tensor in graph.OutputsAsNumpy().tolist()]
+    sources = [_edge(graph, tensor, after(tensor)) for tensor in _numbers(graph.InputsAsNumpy())]
+    sinks = [_edge(graph, tensor, before(tensor)) for tensor in _numbers(graph.OutputsAsNumpy())]
     return sources, sinks
+
+
+def _numbers(values: Any) -> list[int]:
+    """A vector's elements; an absent vector, as of the inputs of an op without any, reads as the number 0."""
+    return [] if isinstance(values, int) else values.tolist()
 
 
 def _edge(graph: Any, outer: int, inner: int) -> Edge:
     tensor = graph.Tensors(outer)
-    kind, shape = tensor.Type(), tuple(tensor.ShapeAsNumpy().tolist())
+    kind, shape = tensor.Type(), tuple(_numbers(tensor.ShapeAsNumpy()))
     own = graph.Tensors(outer if kind in (_INT8, _INT16) else inner)
     quantization, wide = own.Quantization(), own.Type() == _INT16
     if kind in (_INT8, _INT16) and (quantization is None or quantization.ScaleLength() == 0):

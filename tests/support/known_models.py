@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.support.random_moves import gather, resize_bilinear, resize_nearest
+from tests.support.random_moves import computed_size, gather, resize_bilinear, resize_nearest
 from tests.support.random_pairs import reduced
 from tests.support.tflite_builder import ModelBuilder
 from tests.support.tflite_tables import Table
@@ -133,6 +133,29 @@ def wide_edges() -> bytes:
     )
     wide = builder.tensor([1, 3], "INT32", [1 / 32768], [0])
     return builder.build(builder.op("QUANTIZE", [softmax], wide, Table("QuantizeOptions")))
+
+
+def float_end() -> bytes:
+    """A head whose float32 values are exponentiated, and one that leaves as it is."""
+    builder = ModelBuilder((6,), 0.05, 3)
+    rng = np.random.default_rng(7)
+    heads = []
+    for units in (4, 3):
+        weights = rng.integers(-127, 128, (units, 6), dtype=np.int8)
+        head = builder.dense(builder.input, weights, [0.01], None, (0.1, 2))
+        heads.append(builder.op("DEQUANTIZE", [head], builder.edge((units,), "FLOAT32", (0, 0))))
+    exponent = builder.op("EXP", [heads[0]], builder.edge((4,), "FLOAT32", (0, 0)), Table("ExpOptions"))
+    return builder.build(exponent, heads[1])
+
+
+def computed_ahead() -> bytes:
+    """A resize to twice the size of the input, which the file computes from its shape."""
+    builder = ModelBuilder((3, 5, 2), 0.5, 3)
+    resized = resize_bilinear(builder, builder.input, (6, 10), align_corners=False, half_pixels=True)
+    resizing = builder.operators.pop()
+    resizing.fields["Inputs"][1] = computed_size(builder, builder.input, 2)
+    builder.operators.append(resizing)
+    return builder.build(resized)
 
 
 def any_edges() -> bytes:

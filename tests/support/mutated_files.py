@@ -16,15 +16,21 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from tests.support.mutations import damaged, odd_archive, odd_json, odd_npz, odd_toml
+from tests.support.mutations import odd_archive, odd_json, odd_npz, odd_tflite, odd_toml
 from tritguard import api
 from tritguard.boards import load_board
 from tritguard.data.dataset import read_dataset
 from tritguard.emit import open_bundle
+from tritguard.emit.golden import golden_of
+from tritguard.emit.tflm.arena import cmsis_scratch
+from tritguard.emit.tflm.compress import compressible
+from tritguard.emit.tflm.edges import all_edges, samples
+from tritguard.emit.tflm.ops import ops_of
 from tritguard.errors import BadModelError, TritguardError
 from tritguard.evaluate.registry import read_study
 from tritguard.graph import read_graph
 from tritguard.graph.emission import emission_of
+from tritguard.graph.flatbuffer import parse
 from tritguard.records import from_json
 
 SECONDS = 20  # the most that a case may take by the processor
@@ -56,6 +62,34 @@ class Verdict:
     outcome: str
 
 
+def _tflite(path: Path) -> None:
+    """What `convert` does before it compiles, and what `tflm` does without the interpreter."""
+    content, refusals = path.read_bytes(), []
+    for read in _OF_TFLITE:
+        try:
+            read(content)
+        except TritguardError as error:  # on what one of them refuses the next may fail
+            refusals.append(error)
+    if len(refusals) == len(_OF_TFLITE):
+        raise refusals[0]
+
+
+def _converted(content: bytes) -> object:
+    return emission_of(read_graph(golden_of(content).content), "m4")
+
+
+def _as_arrays(content: bytes) -> None:
+    raw = parse(content)
+    assert ops_of(raw)
+    all_edges(content)
+    samples(content, 2, None)
+    cmsis_scratch(raw)
+    compressible(content)
+
+
+_OF_TFLITE: tuple[Callable[[bytes], object], ...] = (read_graph, _converted, _as_arrays)
+
+
 def _keras(path: Path) -> None:
     """What the reading process does, without its imports of Keras; see `tritguard.foreign.worker`.
 
@@ -85,7 +119,7 @@ def _bundle(path: Path) -> None:
 
 
 KINDS = {
-    "tflite": FileKind("model.tflite", damaged, lambda path: emission_of(read_graph(path.read_bytes()), "m4")),
+    "tflite": FileKind("model.tflite", odd_tflite, _tflite),
     "keras": FileKind("model.keras", odd_archive, _keras),
     "npz": FileKind("data.npz", odd_npz, read_dataset),
     "board": FileKind("board.toml", odd_toml, lambda path: load_board(str(path))),

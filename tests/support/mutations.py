@@ -9,7 +9,9 @@ import zipfile
 from collections.abc import Callable
 from typing import Any
 
+import flatbuffers
 import numpy as np
+import tflite
 
 _ODD_BYTES = (0, 1, 0x7F, 0x80, 0xFF)
 _ODD_SIZES = (0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
@@ -18,6 +20,7 @@ _ODD_VALUES: tuple[Any, ...] = (
     *(float("nan"), float("inf"), "", "a" * 5000, "\0", "\x1b[2J", "../../etc/passwd", "%s%n{}{0}", "\ud800"),
     *([], {}, [[[[]]]], [0] * 1000, {"a": {"a": {}}}),
 )
+_LISTS_OF_TENSORS = (6, 8)  # the fields with the inputs and outputs, of ops and of graphs
 _DTYPES = ("int8", "uint8", "int64", "uint64", "float16", "float32", "float64", "bool", "S4", "U4", "complex64")
 
 
@@ -46,6 +49,35 @@ def damaged(content: bytes, rng: random.Random) -> bytes:
         else:
             data[at : at + 4] = rng.randbytes(4)
     return bytes(data)
+
+
+def odd_tflite(content: bytes, rng: random.Random) -> bytes:
+    """Change some lists of tensors that an op or a graph names, or bytes anywhere."""
+    if rng.random() < 0.5:
+        return damaged(content, rng)
+    data = bytearray(content)
+    model: Any = tflite.Model.GetRootAs(data, 0)
+    graph = model.Subgraphs(rng.randrange(model.SubgraphsLength()))
+    owners = [graph, *(graph.Operators(i) for i in range(graph.OperatorsLength()))]
+    for _ in range(rng.choice((1, 1, 1, 2, 4))):
+        _odd_list(data, rng.choice(owners)._tab, rng.choice(_LISTS_OF_TENSORS), graph.TensorsLength(), rng)
+    return bytes(data)
+
+
+def _odd_list(data: bytearray, table: Any, field: int, tensors: int, rng: random.Random) -> None:
+    """Make a table's list absent or shorter, or change the tensor that it names at one place, mostly to none."""
+    place = table.Offset(field)
+    if not place:
+        return
+    start, length, what = table.Vector(place), table.VectorLen(place), rng.random()
+    if what < 0.1:  # all tables of this form lose theirs
+        at = table.Pos - table.Get(flatbuffers.number_types.SOffsetTFlags, table.Pos) + field
+        data[at : at + 2] = bytes(2)
+    elif what < 0.4 or not length:
+        data[start - 4 : start] = rng.randrange(max(length, 1)).to_bytes(4, "little")
+    else:
+        at = start + 4 * rng.randrange(length)
+        data[at : at + 4] = rng.choice((-1, -1, rng.randrange(tensors))).to_bytes(4, "little", signed=True)
 
 
 def odd_json(content: bytes, rng: random.Random) -> bytes:

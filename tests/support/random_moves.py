@@ -214,3 +214,14 @@ MOVES = {
     "PADV2": _padded,
     "other leading axes": _led_by_others,
 }
+
+
+def computed_size(builder: ModelBuilder, source: int, factor: int) -> int:
+    """The height and width of a tensor times a factor, as a converter writes a resize to twice the size."""
+    shape = builder.tensor([4], "INT32")
+    builder.op("SHAPE", [source], shape, Table("ShapeOptions", OutType=tflite.TensorType.INT32))
+    sides = builder.tensor([2], "INT32")
+    bounds = [builder.ints([1]), builder.ints([3]), builder.ints([1])]
+    builder.op("STRIDED_SLICE", [shape, *bounds], sides, Table("StridedSliceOptions"))
+    size = builder.tensor([2], "INT32")
+    return builder.op("MUL", [sides, builder.ints([factor])], size, Table("MulOptions"))

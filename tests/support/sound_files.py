@@ -8,9 +8,19 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.support.known_models import ternary_model
+from tests.support.known_models import (
+    any_edges,
+    computed_ahead,
+    edged,
+    float_end,
+    other_ops_model,
+    ternary_model,
+    wide_edges,
+)
 from tests.support.robustness_result import make_result
 from tests.support.shared import ROOT
+from tests.support.stateful import STATEFUL
+from tests.support.wide import size_as_input, wide_net
 from tritguard.emit import write_bundle
 from tritguard.emit.bundle import MANIFEST
 
@@ -23,6 +33,13 @@ def sound_files(kind: str, folder: Path) -> list[bytes]:
         folder: where the damaged files will stand.
     """
     return _MAKERS[kind](folder)
+
+
+def _tflites(_folder: Path) -> list[bytes]:
+    """Networks of our own, and of each kind of op and edge one."""
+    made = [ternary_model(), other_ops_model(), any_edges(), edged("FLOAT32"), edged("UINT8"), wide_edges()]
+    made += [float_end(), computed_ahead(), wide_net(0), size_as_input(), *(model() for model in STATEFUL.values())]
+    return made + _texts("examples/digits-stq-keywords", "*.tflite")
 
 
 def _texts(place: str, pattern: str) -> list[bytes]:
@@ -51,7 +68,7 @@ def _samples() -> bytes:
 
 
 _MAKERS: dict[str, Callable[[Path], list[bytes]]] = {
-    "tflite": lambda _: [ternary_model(), *_texts("examples/digits-stq-keywords", "*.tflite")],
+    "tflite": _tflites,
     "keras": lambda _: _texts("examples/digits-stq-keywords", "*.keras"),
     "npz": lambda _: [_samples()],
     "board": lambda _: _texts("boards", "*.toml"),

@@ -69,6 +69,7 @@ class TensorSpec:
     name: str
     signature: list[int] | None = field(default=None)
     variable: bool = False  # kept from one inference to the next by the op that reads it
+    no_shape: bool = False  # as some writers leave out that of a single number
 
     def table(self) -> Table:
         quantization = None
@@ -81,7 +82,7 @@ class TensorSpec:
             )
         return Table(
             "Tensor",
-            Shape=ints(self.shape),
+            Shape=None if self.no_shape else ints(self.shape),
             Type=getattr(tflite.TensorType, self.type),
             Buffer=self.buffer,
             Name=self.name,

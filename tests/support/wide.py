@@ -242,3 +242,16 @@ def wide_net(seed: int, *, edges: str = "INT16", classes: int = 3, several: bool
     inside = [sliced, leaky, pooled, averaged, less, *gates, product] if several else []
     inside += _further(builder, leaky, curve, gates) if several else []
     return builder.build(builder.as_float(tensor) if edges == "FLOAT32" else tensor, *inside)
+
+
+def size_as_input() -> bytes:
+    """A transposed convolution whose first input, which says the size of its output, is one of the model's."""
+    builder = WideBuilder((2, 3, 2), 0.001, 0)
+    weights = np.arange(-6, 6, dtype=np.int8).reshape(2, 1, 3, 2)
+    output = builder.transpose_conv(
+        builder.input, weights, [0.1], np.array([5, -7]), (0.001, 0), (4, 3), stride=(2, 1), same=True
+    )
+    size = int(builder.operators[0].fields["Inputs"][0])
+    builder.tensors[size].buffer = 0
+    builder.inputs = [size, builder.input]
+    return builder.build(output)

@@ -29,6 +29,8 @@ _UNTRIED = "everything: it comes from PlatformIO's own file"
 class KnownBoard:
     """A board that a platform of PlatformIO on this machine knows.
 
+    A part of its file that is not of the kind it has to be counts as absent.
+
     Attributes:
         platform: the platform's name.
         board: the platform's id of the board.
@@ -42,12 +44,32 @@ class KnownBoard:
     @property
     def name(self) -> str:
         """What the board is called; empty where the file does not say."""
-        return str(self.facts.get("name", ""))
+        return str(self.facts.get("name") or "")
 
     @property
     def core(self) -> str:
         """The compiler's name for the core; empty where the file does not say."""
-        return str(self.facts.get("build", {}).get("cpu", ""))
+        return str(self.build.get("cpu") or "")
+
+    @property
+    def build(self) -> dict[str, Any]:
+        """What the file says for the compiler."""
+        return _table(self.facts.get("build"))
+
+    @property
+    def upload(self) -> dict[str, Any]:
+        """What the file says of uploads, and the sizes of the memories."""
+        return _table(self.facts.get("upload"))
+
+    @property
+    def flash_bytes(self) -> int:
+        """The size of the flash; 0 where the file does not say."""
+        return _whole(self.upload.get("maximum_size"))
+
+    @property
+    def ram_bytes(self) -> int:
+        """The size of the RAM; 0 where the file does not say."""
+        return _whole(self.upload.get("maximum_ram_size"))
 
 
 def requirement(platform: str, version: str | None) -> str:
@@ -85,7 +107,7 @@ def package_folders(platform: Path) -> dict[str, Path]:
     cores = cores_folder()
     if cores is None:
         return {}
-    named = _json(platform / "platform.json").get("packages", {})
+    named = _table(_json(platform / "platform.json").get("packages"))
     places = {name: cores / "packages" / name for name in sorted(named)}
     return {name: place for name, place in places.items() if place.is_dir()}
 
@@ -95,7 +117,7 @@ def known_boards() -> Iterator[KnownBoard]:
     for platform, folder in sorted(_platforms(cores_folder(), core_dir()).items()):
         for file in sorted((folder / "boards").glob("*.json")):
             board = KnownBoard(platform, file.stem, _json(file))
-            if board.core.startswith("cortex-m") and "arduino" in board.facts.get("frameworks", ()):
+            if board.core.startswith("cortex-m") and "arduino" in _texts(board.facts.get("frameworks")):
                 yield board
 
 
@@ -152,36 +174,56 @@ def facts(board: KnownBoard) -> dict[str, Any]:
     """A board's table as far as PlatformIO's file has it.
 
     Raises:
-        BadInputError: the file lacks the core, a size or the clock.
+        BadInputError: the file lacks the core, a size or the clock, or has USB numbers that are none.
     """
-    build, upload = board.facts.get("build", {}), board.facts.get("upload", {})
-    try:
-        hz = int(re.sub(r"[^0-9]", "", str(build["f_cpu"])))
-        flash, ram = int(upload["maximum_size"]), int(upload["maximum_ram_size"])
-        core = str(build["cpu"])
-    except (KeyError, ValueError) as error:
-        raise BadInputError(
-            f"PlatformIO's file does not say {error.args[0]}", where=board.board, fix="write a .toml for this board"
-        ) from error
-    protocols = [upload.get("protocol"), *upload.get("protocols", ())]
+    hz = _whole(re.sub(r"[^0-9]", "", str(board.build.get("f_cpu"))))
+    flash, ram = board.flash_bytes, board.ram_bytes
+    said = {"cpu": board.core, "f_cpu": hz, "maximum_size": flash, "maximum_ram_size": ram}
+    fix = "write a .toml for this board"
+    if missing := [name for name, value in said.items() if not value]:
+        raise BadInputError(f"PlatformIO's file does not say {missing[0]}", where=board.board, fix=fix)
+    usb = [usb_id(pair) for pair in _list(board.build.get("hwids"))]
+    if "" in usb:
+        raise BadInputError("PlatformIO's file has hwids that are no pairs of numbers", where=board.board, fix=fix)
+    protocols = _texts([board.upload.get("protocol"), *_list(board.upload.get("protocols"))])
     return {
         "id": board.board.lower()[:31],
-        "name": _plain(board.facts.get("name", board.board)),
-        "vendor": _plain(board.facts.get("vendor", "")),
-        "url": str(board.facts.get("url", "")),
-        "core": core,
+        "name": _plain(board.name or board.board),
+        "vendor": _plain(str(board.facts.get("vendor") or "")),
+        "url": str(board.facts.get("url") or ""),
+        "core": board.core,
         "status": "unconfirmed",
         "unconfirmed": [_UNTRIED],
         "memory": {"flash": {"bytes": flash}, "ram": {"bytes": ram}},
         "clock": {"hz": hz},
-        "usb": [usb_id(pair) for pair in build.get("hwids", ())],
+        "usb": usb,
         "upload": [{"method": "platformio", "protocol": name} for name in dict.fromkeys(protocols) if name],
     }
 
 
-def usb_id(pair: list[str]) -> str:
-    """A vendor's and a product's number, as in `["0x2341", "0x8057"]`, as `2341:8057`."""
-    return ":".join(f"{int(number, 16):04x}" for number in pair)
+def usb_id(pair: object) -> str:
+    """A vendor's and a product's number, as in `["0x2341", "0x8057"]`, as `2341:8057`; empty for anything else."""
+    numbers = _texts(pair)
+    if len(numbers) != 2 or not all(re.fullmatch(r"(0[xX])?[0-9a-fA-F]{1,4}", number) for number in numbers):
+        return ""
+    return ":".join(f"{int(number, 16):04x}" for number in numbers)
+
+
+def _table(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _texts(value: object) -> list[str]:
+    return [each for each in _list(value) if isinstance(each, str)]
+
+
+def _whole(value: object) -> int:
+    """A whole number, or one that is written as a text; 0 for anything else and for what no board has."""
+    return int(text) if re.fullmatch(r"[0-9]{1,15}", text := str(value)) else 0
 
 
 def _plain(text: str) -> str:

@@ -72,14 +72,13 @@ def _empty_table() -> Table:
 
 def _told(board: KnownBoard) -> dict[str, object]:
     """What is known of a board that no file of ours describes; sizes in bytes."""
-    upload = board.facts.get("upload", {})
     return {
         "id": f"pio:{board.platform}/{board.board}",
         "name": board.name,
         "core": board.core,
-        "flash_bytes": int(upload.get("maximum_size", 0)),
-        "ram_bytes": int(upload.get("maximum_ram_size", 0)),
-        "upload": f"platformio:{upload.get('protocol', '')}",
+        "flash_bytes": board.flash_bytes,
+        "ram_bytes": board.ram_bytes,
+        "upload": f"platformio:{board.upload.get('protocol') or ''}",
     }
 
 

@@ -79,7 +79,7 @@ def golden_of(content: bytes) -> Golden:
         notes.append(f"{_listed(tail)} left to the host: what they read are the model's outputs")
     if ahead:
         notes.append(f"{_listed(ahead)} computed ahead, as nothing in them depends on the input")
-    gone = {op.index for op in (*head, *tail, *ahead)}
+    gone = (*head, *tail, *ahead)
     return Golden(_written(content, inner, after.tensors, gone, sizes), tuple(notes))
 
 
@@ -94,7 +94,7 @@ def _with_sizes(raw: RawModel) -> tuple[RawModel, set[int]]:
         if raw.tensors[tensor].type != "INT32" or len(readers) != 1 or readers[0].name != "TRANSPOSE_CONV":
             continue
         if readers[0].inputs.index(tensor) == 0:
-            shape = np.array(raw.tensors[readers[0].outputs[0]].shape, dtype=np.int32)
+            shape = np.array(raw.tensors[readers[0].output(0)].shape, dtype=np.int32)
             tensors[tensor] = replace(raw.tensors[tensor], data=shape, shape=shape.shape)
             sizes.add(tensor)
     inputs = tuple(tensor for tensor in raw.inputs if tensor not in sizes)
@@ -109,8 +109,7 @@ def _head(raw: RawModel) -> list[RawOp]:
         for tensor, found in readers.items()
         if len(found) == 1
         and found[0].name == "QUANTIZE"
-        and found[0].outputs
-        and (raw.tensors[tensor].type, raw.tensors[found[0].outputs[0]].type) in _NARROWED
+        and (raw.tensors[tensor].type, raw.tensors[found[0].output(0)].type) in _NARROWED
     ]
 
 
@@ -128,9 +127,9 @@ def _widens(raw: RawModel, op: RawOp) -> bool:
 
     Behind a softmax, narrow is less than 16 bits; behind a QUANTIZE, less than 32. A QUANTIZE to int16 is the engine's.
     """
-    if op.name not in ("QUANTIZE", "SOFTMAX") or not op.inputs or not op.outputs:
+    if op.name not in ("QUANTIZE", "SOFTMAX"):
         return False
-    source, sink = raw.tensors[op.inputs[0]].type, raw.tensors[op.outputs[0]].type
+    source, sink = raw.tensors[op.input(0)].type, raw.tensors[op.output(0)].type
     behind = _types_behind(raw, op)
     if op.name == "SOFTMAX":
         return source == "INT8" and behind.issubset(_WIDE)
@@ -140,9 +139,7 @@ def _widens(raw: RawModel, op: RawOp) -> bool:
 def _floats(raw: RawModel, op: RawOp) -> bool:
     """Whether an op reads what a DEQUANTIZE makes of int8, and nothing behind it is int8 again."""
     dequantized = {
-        each.outputs[0]
-        for each in raw.ops
-        if each.name == "DEQUANTIZE" and each.outputs and raw.tensors[each.inputs[0]].type == "INT8"
+        each.output(0) for each in raw.ops if each.name == "DEQUANTIZE" and raw.tensors[each.input(0)].type == "INT8"
     }
     return not dequantized.isdisjoint(op.inputs) and "INT8" not in _types_behind(raw, op)
 
@@ -190,7 +187,9 @@ def _listed(ops: list[RawOp]) -> str:
     return f"{', '.join(names[:3])}{more} {'is' if len(names) == 1 else 'are'}"
 
 
-def _written(content: bytes, inner: RawModel, tensors: tuple[RawTensor, ...], gone: set[int], sizes: set[int]) -> bytes:
+def _written(
+    content: bytes, inner: RawModel, tensors: tuple[RawTensor, ...], gone: tuple[RawOp, ...], sizes: set[int]
+) -> bytes:
     """The file with the inputs and outputs of `inner`, and constants for what the ops in `gone` give, and `sizes`."""
     model = unpack(content)
     graph = model.subgraphs[0]
@@ -198,11 +197,10 @@ def _written(content: bytes, inner: RawModel, tensors: tuple[RawTensor, ...], go
         graph.tensors[size].shape = list(tensors[size].shape)
         _set_data(model, graph.tensors[size], tensors[size])
     model.metadata = model.metadataBuffer = model.signatureDefs = None
-    for index, op in enumerate(graph.operators):
-        if index in gone:
-            for output in op.outputs:
-                _set_data(model, graph.tensors[output], tensors[output])
-    graph.operators = [op for index, op in enumerate(graph.operators) if index not in gone]
+    for output in (tensor for op in gone for tensor in op.outputs):
+        _set_data(model, graph.tensors[output], tensors[output])
+    places = {op.index for op in gone}
+    graph.operators = [op for place, op in enumerate(graph.operators) if place not in places]
     graph.inputs, graph.outputs = list(inner.inputs), list(inner.outputs)
     return pack(model)
 

@@ -106,13 +106,16 @@ def describe(model: Config, store: Store) -> tuple[Description, dict[str, Arrays
 
 
 def needs_qkeras(model: Config) -> bool:
-    """Whether any layer of the model, or of a model in it, is a layer of QKeras."""
+    """Whether any layer of the model, or of a model in it, is a layer of QKeras or has an activation of it."""
     config = model.get("config")
     layers = config.get("layers") if isinstance(config, dict) else config
-    return isinstance(layers, list) and any(
-        isinstance(entry, dict) and (str(entry.get("class_name")).startswith("Q") or needs_qkeras(entry))
-        for entry in layers
-    )
+    return isinstance(layers, list) and any(isinstance(entry, dict) and _is_of_qkeras(entry) for entry in layers)
+
+
+def _is_of_qkeras(entry: Config) -> bool:
+    config, is_layer = entry.get("config"), str(entry.get("class_name")).startswith("Q")
+    activation = config.get("activation") if isinstance(config, dict) else None
+    return is_layer or quantizers.makes_activation(activation) or needs_qkeras(entry)
 
 
 class _Reader:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tritguard.errors import BadModelError, ToolMissingError, first_line
-from tritguard.foreign.expressions import Call
+from tritguard.foreign.expressions import Call, parse
 
 _OF_WEIGHTS = {
     "ternary",
@@ -117,6 +117,15 @@ def _fixed_point_range(quantizer: Any, where: str) -> tuple[float, float]:
     return low, end - step
 
 
+def makes_activation(value: object) -> bool:
+    """Whether QKeras is asked for what a configuration says of an activation, as `activation` does with these."""
+    try:
+        call = parse(value, "")
+    except BadModelError:
+        return False
+    return call is not None and call.name in _OF_ACTIVATIONS
+
+
 def import_qkeras() -> Any:
     """Import the module with QKeras' quantizers. This takes seconds, and most files do not need it.
 
@@ -137,8 +146,9 @@ def _make(call: Call, known: set[str], where: str) -> Any:
     if call.name not in known:
         fix = f"those taken are {', '.join(sorted(known))}"
         raise BadModelError(f"the quantizer {call.name[:60]!r} is not taken here", where=where, fix=fix)
+    module = import_qkeras()
     try:
-        quantizer = getattr(import_qkeras(), call.name)(*call.args, **call.kwargs)
+        quantizer = getattr(module, call.name)(*call.args, **call.kwargs)
     except Exception as error:  # its constructor may raise anything on odd arguments
         raise BadModelError(f"QKeras refuses {call.name} ({_reason(error)})", where=where) from error
     if getattr(quantizer, "use_stochastic_rounding", False):

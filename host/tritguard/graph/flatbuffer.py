@@ -53,7 +53,11 @@ class RawTensor:
 
 @dataclass(frozen=True)
 class RawOp:
-    """An operator as the file has it. A missing optional input is -1."""
+    """An operator as the file has it.
+
+    A missing optional input is -1, which as a place in a list would be the last one: `input` is for those that an op
+    cannot lack. No output is missing.
+    """
 
     index: int
     name: str
@@ -65,6 +69,27 @@ class RawOp:
     def describe(self) -> str:
         """The op as error messages name it."""
         return f"op {self.index} ({self.name})"
+
+    def input(self, position: int) -> int:
+        """The tensor of the input at a position.
+
+        Raises:
+            BadModelError: the op has no such input.
+        """
+        index = self.inputs[position] if position < len(self.inputs) else -1
+        if index < 0:
+            raise BadModelError(f"input {position} is missing", where=self.describe())
+        return index
+
+    def output(self, position: int) -> int:
+        """The tensor of the output at a position.
+
+        Raises:
+            BadModelError: the op has no such output.
+        """
+        if position >= len(self.outputs):
+            raise BadModelError(f"output {position} is missing", where=self.describe())
+        return self.outputs[position]
 
 
 @dataclass(frozen=True)
@@ -112,8 +137,8 @@ def _subgraph(model: Any, subgraph: Any, content: bytes) -> RawModel:
     _check_length(subgraph.OperatorsLength(), content)
     tensors = tuple(_tensor(model, subgraph.Tensors(i), i) for i in range(subgraph.TensorsLength()))
     ops = tuple(_op(model, subgraph.Operators(i), i, len(tensors)) for i in range(subgraph.OperatorsLength()))
-    inputs = _indices(subgraph.InputsAsNumpy(), len(tensors), "the graph's inputs")
-    outputs = _indices(subgraph.OutputsAsNumpy(), len(tensors), "the graph's outputs")
+    inputs = _present(subgraph.InputsAsNumpy(), len(tensors), "input", "the graph")
+    outputs = _present(subgraph.OutputsAsNumpy(), len(tensors), "output", "the graph")
     return RawModel(tensors, ops, inputs, outputs)
 
 
@@ -157,6 +182,14 @@ def _indices(values: Any, count: int, where: str) -> tuple[int, ...]:
     return indices
 
 
+def _present(values: Any, count: int, what: str, where: str) -> tuple[int, ...]:
+    """Indices of which none may be missing."""
+    indices = _indices(values, count, where)
+    if -1 in indices:
+        raise BadModelError(f"{what} {indices.index(-1)} is missing", where=where)
+    return indices
+
+
 def _op(model: Any, operator: Any, index: int, tensor_count: int) -> RawOp:
     code = model.OperatorCodes(operator.OpcodeIndex())
     if code is None or operator.OpcodeIndex() >= model.OperatorCodesLength():
@@ -170,7 +203,7 @@ def _op(model: Any, operator: Any, index: int, tensor_count: int) -> RawOp:
         index,
         name,
         _indices(operator.InputsAsNumpy(), tensor_count, where),
-        _indices(operator.OutputsAsNumpy(), tensor_count, where),
+        _present(operator.OutputsAsNumpy(), tensor_count, "output", where),
         operator.BuiltinOptions(),
         operator.BuiltinOptionsType(),
     )

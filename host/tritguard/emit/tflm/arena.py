@@ -53,7 +53,7 @@ def cmsis_scratch(raw: RawModel) -> Scratch:
 
 
 def _sum_bytes(raw: RawModel, op: RawOp) -> int:
-    return 8 if raw.tensors[op.inputs[0]].type == "INT16" else 4
+    return 8 if raw.tensors[op.input(0)].type == "INT16" else 4
 
 
 def _aligned(size: int) -> int:
@@ -61,7 +61,7 @@ def _aligned(size: int) -> int:
 
 
 def _weights(raw: RawModel, op: RawOp) -> RawTensor:
-    return raw.tensors[op.inputs[1]]
+    return raw.tensors[op.input(1)]
 
 
 def _layer_scratch(raw: RawModel, op: RawOp) -> tuple[int, int]:
@@ -72,13 +72,13 @@ def _layer_scratch(raw: RawModel, op: RawOp) -> tuple[int, int]:
         return _transposed(raw, op)
     if op.name == "DEPTHWISE_CONV_2D":
         window = prod(_weights(raw, op).shape[1:3])  # its rows are laid out anew
-        source = raw.tensors[op.inputs[0]]
+        source = raw.tensors[op.input(0)]
         row = 4 * 2 * source.shape[-1] * window + 8 if source.type == "INT16" else 4 * _HELIUM_BLOCK * window
         return 2 * window * source.shape[-1], row
     if op.name == "AVERAGE_POOL_2D":
-        return 4 * raw.tensors[op.inputs[0]].shape[-1], 0  # its sums
+        return 4 * raw.tensors[op.input(0)].shape[-1], 0  # its sums
     if op.name == "BATCH_MATMUL":
-        return 0, 4 * raw.tensors[op.outputs[0]].shape[-1]  # sums of rows
+        return 0, 4 * raw.tensors[op.output(0)].shape[-1]  # sums of rows
     return 0, 0
 
 
@@ -92,7 +92,7 @@ def _transposed(raw: RawModel, op: RawOp) -> tuple[int, int]:
     options, weights = options_of(op, tflite.TransposeConvOptions), _weights(raw, op)
     channels, height, width, _ = weights.shape
     stride_h, stride_w = options.StrideH(), options.StrideW()
-    across = (raw.tensors[op.inputs[2]].shape[2] - 1) * stride_w + max(width, stride_h)
+    across = (raw.tensors[op.input(2)].shape[2] - 1) * stride_w + max(width, stride_h)
     sums = 4 * across * channels * max(height, stride_h)
     plain, helium = _columns(prod(weights.shape[1:]))
     turned = _aligned(prod(weights.shape))

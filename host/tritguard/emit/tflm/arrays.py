@@ -126,7 +126,7 @@ def _check_biases(raw: RawModel) -> None:
     for op in raw.ops:
         if op.name != "TRANSPOSE_CONV" or len(op.inputs) < 4 or op.inputs[3] < 0:
             continue
-        if raw.tensors[op.inputs[2]].type == "INT16" and raw.tensors[op.inputs[3]].type == "INT32":
+        if raw.tensors[op.input(2)].type == "INT16" and raw.tensors[op.input(3)].type == "INT32":
             what = "a bias of INT32, which TensorFlow Lite Micro reads as one of INT64, past its end"
             raise BadModelError(what, where=op.describe())
 

@@ -90,7 +90,7 @@ def compress(content: bytes) -> Compressed | None:
 def _plans(content: bytes) -> list[_Plan]:
     raw = parse(content)
     with reading():
-        axes = {op.inputs[1]: _CHANNEL_AXIS[op.name] for op in raw.ops if op.name in _CHANNEL_AXIS}
+        axes = {op.input(1): _CHANNEL_AXIS[op.name] for op in raw.ops if op.name in _CHANNEL_AXIS}
         found = [_plan(raw.tensors[index], axis) for index, axis in axes.items()]
     return [plan for plan in found if plan is not None]
 

@@ -176,9 +176,6 @@ def _pairs(raw: RawModel) -> tuple[tuple[_Pair, ...], tuple[_Pair, ...]]:
     except UnsupportedOpError:  # a uint8 edge that is no move by 128 steps
         inner = raw
     sides = ((raw.inputs, inner.inputs), (raw.outputs, inner.outputs))
-    for what, (outside, _) in zip(("input", "output"), sides, strict=True):
-        if any(tensor < 0 for tensor in outside):
-            raise BadModelError(f"an {what} is missing", where="the graph")
     sources, sinks = (
         tuple(_Pair(raw.tensors[a], raw.tensors[b]) for a, b in zip(*side, strict=True)) for side in sides
     )

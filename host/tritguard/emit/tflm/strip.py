@@ -56,7 +56,7 @@ def _encoded(model: Any) -> set[int]:
     graph = model.subgraphs[0]
     custom = schema().BuiltinOperator.CUSTOM
     decodes = (op for op in graph.operators if op_number(model, op) == custom)
-    return {int(index) for op in decodes for index in op.inputs if graph.tensors[index].buffer}
+    return {int(index) for op in decodes for index in op.inputs if index >= 0 and graph.tensors[index].buffer}
 
 
 def _join_zero_points(quantization: Any) -> None:

@@ -30,25 +30,25 @@ def without_edges(model: RawModel) -> tuple[RawModel, dict[int, str]]:
     for place, tensor in enumerate(inputs):
         readers = [op for op in model.ops if tensor in op.inputs]
         if _outside(model, tensor) and [op.name for op in readers] == ["QUANTIZE"]:
-            inputs[place] = _moved(model, readers[0], tensor, readers[0].outputs[0], types)
+            inputs[place] = _moved(model, readers[0], tensor, readers[0].output(0), types)
             dropped.add(readers[0].index)
     for place, tensor in enumerate(outputs):
         producer = next((op for op in model.ops if tensor in op.outputs), None)
         if _outside(model, tensor) and producer is not None and producer.name in ("DEQUANTIZE", "QUANTIZE"):
-            outputs[place] = _moved(model, producer, tensor, producer.inputs[0], types)
+            outputs[place] = _moved(model, producer, tensor, producer.input(0), types)
             dropped.add(producer.index)
     ops = tuple(op for op in model.ops if op.index not in dropped)
     return replace(model, ops=ops, inputs=tuple(inputs), outputs=tuple(outputs)), types
 
 
 def _outside(model: RawModel, tensor: int) -> bool:
-    return tensor >= 0 and model.tensors[tensor].type in _OUTSIDE
+    return model.tensors[tensor].type in _OUTSIDE
 
 
 def _moved(model: RawModel, op: RawOp, outer: int, inner: int, types: dict[int, str]) -> int:
     """The edge's tensor inside the conversion."""
     outside = model.tensors[outer]
-    source, sink = model.tensors[op.inputs[0]], model.tensors[op.outputs[0]]
+    source, sink = model.tensors[op.input(0)], model.tensors[op.output(0)]
     if outside.type == "UINT8" and not _moves_by_128(source, sink):
         raise UnsupportedOpError("a uint8 edge with another scale than the int8 tensor's", where=op.describe())
     types[inner] = outside.type

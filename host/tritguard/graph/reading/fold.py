@@ -42,7 +42,7 @@ def folded(model: RawModel) -> RawModel:
 
 def _is_constant(op: RawOp, tensors: list[RawTensor]) -> bool:
     inputs = [tensors[index] for index in op.inputs if index >= 0]
-    outputs = [tensors[index] for index in op.outputs if index >= 0]
+    outputs = [tensors[index] for index in op.outputs]
     if op.name == "SHAPE" or not inputs or not outputs:
         return op.name == "SHAPE"
     if any(tensor.data is None for tensor in inputs):
@@ -52,8 +52,8 @@ def _is_constant(op: RawOp, tensors: list[RawTensor]) -> bool:
 
 def _outputs(model: RawModel, op: RawOp, tensors: list[RawTensor]) -> dict[int, NDArray[Any]]:
     """The value of each output: an int8 one is computed as if the constants that the op reads were activations."""
-    first = tensors[op.inputs[0]]
-    is_activation = op.name in supported_ops() and tensors[op.outputs[0]].type == "INT8"
+    first = tensors[op.input(0)]
+    is_activation = op.name in supported_ops() and tensors[op.output(0)].type == "INT8"
     if op.name == "CAST" and first.type != "INT8":
         is_activation = False
     if is_shape_arithmetic(op) and not is_activation:
@@ -76,7 +76,7 @@ def _outputs(model: RawModel, op: RawOp, tensors: list[RawTensor]) -> dict[int, 
 
 def _activations(op: RawOp) -> set[int]:
     """The inputs that are activations, which weights are not."""
-    return {op.inputs[_ACTIVATION[op.name]]} if op.name in _ACTIVATION else {*op.inputs}
+    return {op.input(_ACTIVATION[op.name])} if op.name in _ACTIVATION else {*op.inputs}
 
 
 def _quantized(op: RawOp, real: NDArray[np.float32], output: RawTensor) -> Int8:

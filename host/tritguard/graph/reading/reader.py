@@ -28,10 +28,7 @@ class Reader:
 
     def tensor(self, raw: RawOp, position: int) -> RawTensor:
         """The op's input at a position."""
-        index = raw.inputs[position] if position < len(raw.inputs) else -1
-        if index < 0:
-            raise BadModelError(f"input {position} is missing", where=raw.describe())
-        return self.raw.tensors[index]
+        return self.raw.tensors[raw.input(position)]
 
     def activation(self, index: int, where: str) -> Tensor:
         """An activation of int8 or int16, registered in the graph."""

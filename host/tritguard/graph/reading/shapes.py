@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from tritguard.errors import BadModelError, UnsupportedOpError
 from tritguard.graph.flatbuffer import DTYPES, RawModel, RawOp, RawTensor
-from tritguard.graph.reading.checks import options_of
-from tritguard.graph.reading.view import strided_keys
+from tritguard.graph.reading.checks import axis_of, options_of
+from tritguard.graph.reading.view import slice_keys, strided_keys
 
 Values = NDArray[Any]
 _MOST_VALUES = 1 << 22
@@ -40,14 +40,15 @@ def shape_values(model: RawModel, op: RawOp, tensors: list[RawTensor]) -> Values
     Raises:
         BadModelError: the output is of another size than the file says, or of a type without values.
     """
-    output = tensors[op.outputs[0]]
+    output = tensors[op.output(0)]
     if output.type not in DTYPES or len(op.outputs) != 1:
         raise BadModelError(f"{len(op.outputs)} outputs, of {output.type}", where=op.describe())
     size = math.prod(output.shape)
     if op.name == "SHAPE":
-        values = np.array(model.tensors[op.inputs[0]].shape)
+        values = np.array(model.tensors[op.input(0)].shape)
     else:
-        inputs = [np.asarray(tensors[index].data) for index in op.inputs if index >= 0]
+        positions = range(1 if op.name == "RESHAPE" else len(op.inputs))  # the only one that may lack an input
+        inputs = [np.asarray(tensors[op.input(position)].data) for position in positions]
         if max(size, sum(x.size for x in inputs), _size(op, inputs)) > _MOST_VALUES:
             raise UnsupportedOpError(f"more than {_MOST_VALUES} constants to compute ahead", where=op.describe())
         values = np.asarray(_RULES[op.name](op, *inputs))
@@ -70,12 +71,28 @@ def _axis(options: Any) -> Callable[[RawOp], int]:
 
 
 def _sliced(op: RawOp, x: Values, begin: Values, size: Values) -> Values:
-    ends = np.where(size == -1, x.shape, begin + size)
-    return x[tuple(slice(int(first), int(end)) for first, end in zip(begin, ends, strict=True))]
+    return x[slice_keys(op, x.shape, _integers(begin), _integers(size))]
 
 
 def _strided(op: RawOp, x: Values, *bounds: Values) -> Values:
-    return x[tuple(strided_keys(op, *([int(value) for value in bound.ravel()] for bound in bounds)))]
+    return x[tuple(strided_keys(op, *(_integers(bound) for bound in bounds)))]
+
+
+def _integers(x: Values) -> list[int]:
+    return [int(value) for value in x.ravel()]
+
+
+def _gathered(op: RawOp, x: Values, places: Values) -> Values:
+    axis = axis_of(op, _axis(tflite.GatherOptions)(op), x.ndim)
+    if any(not 0 <= place < x.shape[axis] for place in _integers(places)):
+        raise BadModelError(f"places {_integers(places)[:10]} of {x.shape[axis]}", where=op.describe())
+    return np.take(x, places, axis=axis)
+
+
+def _transposed(op: RawOp, x: Values, order: Values) -> Values:
+    if sorted(_integers(order)) != list(range(x.ndim)):
+        raise BadModelError(f"permutation {_integers(order)[:10]} of {x.ndim} axes", where=op.describe())
+    return x.transpose(_integers(order))
 
 
 def _reduced(function: Callable[..., Values]) -> Callable[[RawOp, Values, Values], Values]:
@@ -98,14 +115,14 @@ _RULES: dict[str, Callable[..., Values]] = {
     "SHAPE": lambda _op, x: x,
     "PACK": lambda op, *parts: np.stack(parts, axis=_axis(tflite.PackOptions)(op)),
     "CONCATENATION": lambda op, *parts: np.concatenate(parts, axis=_axis(tflite.ConcatenationOptions)(op)),
-    "GATHER": lambda op, x, places: np.take(x, places, axis=_axis(tflite.GatherOptions)(op)),
+    "GATHER": _gathered,
     "STRIDED_SLICE": _strided,
     "SLICE": _sliced,
     "CAST": lambda _op, x: x,
-    "RESHAPE": lambda _op, x, *_shape: x,
+    "RESHAPE": lambda _op, x: x,
     "EXPAND_DIMS": lambda _op, x, *_axis: x,
     "SQUEEZE": lambda _op, x: x,
-    "TRANSPOSE": lambda _op, x, order: x.transpose(order),
+    "TRANSPOSE": _transposed,
     "TILE": lambda _op, x, times: np.tile(x, times),
     "BROADCAST_TO": lambda _op, x, shape: np.broadcast_to(x, shape),
     "FILL": lambda _op, shape, value: np.broadcast_to(value, shape),

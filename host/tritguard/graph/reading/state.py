@@ -83,12 +83,12 @@ class _Walk:
         if op.name == "CALL_ONCE":
             self._initial |= _initial(self._raw, op)
         elif op.name == "VAR_HANDLE":
-            self._handles[op.outputs[0]] = variable_name(op)
+            self._handles[op.output(0)] = variable_name(op)
         elif op.name == "READ_VARIABLE":
             self._take_read(op)
         elif op.name == "ASSIGN_VARIABLE":
             name = _variable(self._handles, op)
-            self._first_assigned.setdefault(name, self._raw.tensors[op.inputs[1]])
+            self._first_assigned.setdefault(name, self._raw.tensors[op.input(1)])
             self._holds[name] = self.renamed(op.inputs)[1]
             self._assigned[name] = op
         else:
@@ -118,7 +118,7 @@ class _Walk:
         return Variable(name, tensor.index, self._reads[name].index, source, -1 if op is None else op.index, initial)
 
     def _take_read(self, op: RawOp) -> None:
-        name, output = _variable(self._handles, op), self._raw.tensors[op.outputs[0]]
+        name, output = _variable(self._handles, op), self._raw.tensors[op.output(0)]
         if name not in self._holds:
             self._holds[name] = self.read[name] = output.index
             self._reads[name] = op
@@ -138,9 +138,10 @@ def variable_name(op: RawOp) -> str:
 
 
 def _variable(handles: dict[int, str], op: RawOp) -> str:
-    if op.inputs[0] not in handles:
+    handle = op.input(0)
+    if handle not in handles:
         raise BadModelError("no VAR_HANDLE gives its variable", where=op.describe())
-    return handles[op.inputs[0]]
+    return handles[handle]
 
 
 def _initial(raw: RawModel, op: RawOp) -> dict[str, Int8]:
@@ -153,9 +154,9 @@ def _initial(raw: RawModel, op: RawOp) -> dict[str, Int8]:
     values: dict[str, Int8] = {}
     for each in subgraph.ops:
         if each.name == "VAR_HANDLE":
-            handles[each.outputs[0]] = variable_name(each)
+            handles[each.output(0)] = variable_name(each)
         elif each.name == "ASSIGN_VARIABLE":
-            source = subgraph.tensors[each.inputs[1]]
+            source = subgraph.tensors[each.input(1)]
             if source.data is None or source.type != "INT8":
                 what = "a variable is set to what is no int8 constant"
                 raise UnsupportedOpError(what, where=f"{each.describe()} of subgraph {number}")

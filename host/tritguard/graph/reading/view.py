@@ -81,14 +81,19 @@ def transpose(reader: Reader, raw: RawOp) -> Op:
 def slice_(reader: Reader, raw: RawOp) -> Op:
     """SLICE."""
     source, output = reader.in_out(raw)
-    begin, size = reader.integers(raw, 1), reader.integers(raw, 2)
     canvas = _canvas(source)
-    if not len(begin) == len(size) == canvas.ndim:
-        raise BadModelError(f"begin {begin}, size {size} for {canvas.ndim} axes", where=raw.describe())
-    ends = [side if s == -1 else b + s for b, s, side in zip(begin, size, canvas.shape, strict=True)]
-    if any(not 0 <= b < e <= side for b, e, side in zip(begin, ends, canvas.shape, strict=True)):
-        raise BadModelError(f"begin {begin}, size {size} of {list(canvas.shape)}", where=raw.describe())
-    return _view(raw, source, output, canvas, canvas[tuple(slice(b, e) for b, e in zip(begin, ends, strict=True))])
+    keys = slice_keys(raw, canvas.shape, reader.integers(raw, 1), reader.integers(raw, 2))
+    return _view(raw, source, output, canvas, canvas[keys])
+
+
+def slice_keys(raw: RawOp, sides: tuple[int, ...], begin: list[int], size: list[int]) -> tuple[slice, ...]:
+    """A SLICE's slice of each axis of these sides; a size of -1 reaches to the end."""
+    if not len(begin) == len(size) == len(sides):
+        raise BadModelError(f"begin {begin}, size {size} for {len(sides)} axes", where=raw.describe())
+    ends = [side if s == -1 else b + s for b, s, side in zip(begin, size, sides, strict=True)]
+    if any(not 0 <= b <= e <= side for b, e, side in zip(begin, ends, sides, strict=True)):
+        raise BadModelError(f"begin {begin}, size {size} of {list(sides)}", where=raw.describe())
+    return tuple(slice(b, e) for b, e in zip(begin, ends, strict=True))
 
 
 @reads("BROADCAST_TO", device=_COPY, any_width=True)
@@ -132,10 +137,12 @@ def strided_keys(raw: RawOp, begin: list[int], end: list[int], steps: list[int])
         raise UnsupportedOpError("an ellipsis, a new axis or ends as offsets", where=raw.describe())
     keys = []
     for axis, (first, last, step) in enumerate(zip(begin, end, steps, strict=True)):
+        open_begin, open_end = options.BeginMask() >> axis & 1, options.EndMask() >> axis & 1
         if options.ShrinkAxisMask() >> axis & 1:
-            keys.append(slice(first, first + 1 or None))
+            if step < 0:  # TFLM then reads beside the element
+                raise BadModelError(f"an axis that vanishes in steps of {step}", where=raw.describe())
+            keys.append(slice(0, 1) if open_begin else slice(first, first + 1 or None))
         else:
-            open_begin, open_end = options.BeginMask() >> axis & 1, options.EndMask() >> axis & 1
             keys.append(slice(None if open_begin else first, None if open_end else last, step))
     return keys
 
@@ -236,6 +243,8 @@ def batch_to_space(reader: Reader, raw: RawOp) -> tuple[Op, ...]:
     if not any(before or after for before, after in crops):
         return (_view(raw, source, output, canvas, seen),)
     whole = (batch // math.prod(block), *(side * size for side, size in zip(sides, block, strict=True)), depth)
+    if any(before + after >= side for (before, after), side in zip(crops, whole[1:-1], strict=True)):
+        raise BadModelError(f"crops {crops} of {list(whole)}", where=raw.describe())
     joined = reader.between(source, whole)
     all_of = _canvas(joined)
     cut = tuple(slice(before, side - after) for (before, after), side in zip(crops, whole[1:-1], strict=True))

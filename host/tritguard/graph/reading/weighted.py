@@ -127,11 +127,9 @@ def fully_connected(reader: Reader, raw: RawOp) -> Op:
 def transpose_conv(reader: Reader, raw: RawOp) -> Op:
     """TRANSPOSE_CONV, whose inputs are the output's shape, the weights, the input and a bias."""
     output, where = reader.output(raw), raw.describe()
-    if len(raw.inputs) < 3:
-        raise BadModelError("an input is missing", where=where)
     options = options_of(raw, tflite.TransposeConvOptions)
-    source = reader.activation(raw.inputs[2], where)
-    usual = replace(raw, inputs=(raw.inputs[2], raw.inputs[1], *raw.inputs[3:4]))  # as in other convolutions
+    source = reader.activation(raw.input(2), where)
+    usual = replace(raw, inputs=(raw.input(2), raw.input(1), *raw.inputs[3:4]))  # as in other convolutions
     in_shape, out_shape = image(source, raw), image(output, raw)
     weights, scales = reader.weights(usual, 0, out_shape[2])
     if weights.ndim != 4 or (weights.shape[0], weights.shape[3]) != (out_shape[2], in_shape[2]):
