@@ -40,6 +40,7 @@ from tritguard.graph.formats.bits import PADDING
 from tritguard.graph.formats.kernel import bits_of
 from tritguard.graph.formats.registry import WeightFormat
 from tritguard.graph.model import Weighted
+from tritguard.records import from_json
 from tritguard.report.faults import content
 from tritguard.twin import OpenTwin, Twin
 
@@ -226,6 +227,22 @@ def test_flips_of_trits_in_lanes_are_the_same_on_both(tmp_path: Path, firmware: 
     ours, theirs = twin.predict(x), device.answers(device.image(flips, twin.weights), x)
     assert theirs is not None and ours.logits is not None and theirs.logits is not None
     assert np.array_equal(theirs.logits, ours.logits) and (ours.logits != before.logits).any()
+
+
+def test_a_model_with_fewer_bits_than_flips_has_points_for_those_that_it_has(tmp_path: Path) -> None:
+    builder = ModelBuilder((4,), 0.5, 0)
+    weights = np.array([[127, -127, 0, 127], [0, 127, 127, -127]], np.int8)
+    tensor = builder.dense(builder.input, weights, [0.01], None, (2.0, 0))
+    bundle = write_bundle(builder.build(tensor), tmp_path / "bundle", name="tiny")
+    plan = FaultPlan(samples=20, flips=(1, 2, 10_000), draws=2, greedy=0, attacker_samples=4, tflm_samples=0)
+    result = study_faults([(bundle, None)], labelled(bundle, 24), plan, lambda _what: lambda _done, _total: None)
+    (model,) = result.models
+    assert {point.flips for point in model.points} == {1, 2} and model.weight_bits < 10_000
+    assert "FEWER_BITS" in {issue.code for issue in result.issues}
+    (tmp_path / "faults.json").write_text(result.model_dump_json())
+    assert from_json(FaultResult, tmp_path / "faults.json") == result
+    with pytest.raises(ValueError, match="10000 flips of"):
+        draw_flips(OpenTwin(bundle).weights, 10_000, 0)
 
 
 def test_chosen_flips_hurt_more_than_random_ones(small_bundle: Bundle) -> None:

@@ -50,11 +50,16 @@ def draw_flips(memory: Mapping[str, NDArray[np.uint8]], count: int, seed: int) -
     """Draw `count` distinct bits uniformly over all weights; for one seed, a smaller draw is a prefix of a larger one.
 
     Threat model: radiation, worn-out flash, or an attacker with a fault injector who cannot aim (Rowhammer, glitches).
+
+    Raises:
+        ValueError: there are fewer bits than that.
     """
+    if count > every_bit(memory):
+        raise ValueError(f"{count} flips of {every_bit(memory)} bits")
     symbols, ends = list(memory), np.cumsum([8 * len(array) for array in memory.values()])
     rng = np.random.default_rng(seed)
     chosen: dict[int, None] = {}  # a dict, as its keys are ordered
-    while len(chosen) < min(count, int(ends[-1])):
+    while len(chosen) < count:
         chosen.setdefault(int(rng.integers(ends[-1])))
     places = np.array(list(chosen), dtype=np.int64)
     owner = np.searchsorted(ends, places, side="right")

@@ -16,7 +16,7 @@ _FEW_DRAWS = 5
 
 def check(models: Sequence[FaultedModel], plan: FaultPlan, classes: int) -> tuple[Issue, ...]:
     """Collect all findings; a sound study has none."""
-    return (*_settings(plan), *(issue for model in models for issue in _model(model, classes)))
+    return (*_settings(plan), *(issue for model in models for issue in _model(model, plan, classes)))
 
 
 def _settings(plan: FaultPlan) -> Iterator[Issue]:
@@ -25,8 +25,11 @@ def _settings(plan: FaultPlan) -> Iterator[Issue]:
         yield warn("FEW_DRAWS", f"{plan.draws} random draws say little about the spread between bits")
 
 
-def _model(model: FaultedModel, classes: int) -> Iterator[Issue]:
+def _model(model: FaultedModel, plan: FaultPlan, classes: int) -> Iterator[Issue]:
     name = model.model.name
+    if most := [flips for flips in plan.flips if flips > model.weight_bits]:
+        asked = ", ".join(map(str, most))
+        yield warn("FEWER_BITS", f"{name} has {model.weight_bits} bits of weights, so {asked} flips were left out")
     if model.clean.low <= 1 / classes:
         yield invalid("CLEAN_AT_CHANCE", f"without faults {name} cannot be told from guessing")
     if model.replay is None:

@@ -137,7 +137,10 @@ def _case(bundle: Bundle, build: Build | None, dataset: Dataset, plan: FaultPlan
 
     firmware = None if build is None else FaultyFirmware(bundle, build)
     measured, known = part(np.sort(order[: plan.samples])), part(np.sort(order[plan.samples :]))
-    return _Case(bundle, OpenTwin(bundle), firmware, measured, known, plan)
+    twin = OpenTwin(bundle)
+    bits = every_bit(twin.weights)
+    possible = tuple(flips for flips in plan.flips if flips <= bits)  # the checks say which were left out
+    return _Case(bundle, twin, firmware, measured, known, plan.model_copy(update={"flips": possible}))
 
 
 def _study(case: _Case, stages: Stages) -> FaultedModel:
