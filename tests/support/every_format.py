@@ -12,12 +12,20 @@ from tritguard.graph.formats.registry import WeightFormat
 def in_every_format(content: bytes, core: CoreClass, folder: Path) -> list[Bundle]:
     """Bundles of a model that between them show every format of each of its layers."""
     first = write_bundle(content, folder / "first", name="formats", core=core)
-    offers = {layer.index: layer.ternary.offers for layer in first.manifest.layers if layer.ternary}
-    bundles = []
-    for turn in range(max((len(each) for each in offers.values()), default=0)):
-        formats: dict[int, WeightFormat] = {
-            index: each[min(turn, len(each) - 1)].weight_format for index, each in offers.items()
-        }
-        bundles.append(write_bundle(content, folder / f"turn{turn}", name="formats", core=core, formats=formats))
-        assert {layer.index: layer.weight_format for layer in bundles[-1].manifest.layers if layer.ternary} == formats
-    return bundles
+    return [in_formats(content, core, folder / f"turn{turn}", formats) for turn, formats in enumerate(turns(first))]
+
+
+def turns(bundle: Bundle) -> list[dict[int, WeightFormat]]:
+    """Formats of each ternary layer, by its index, of as many bundles as it takes to show all that it is offered."""
+    offers = {layer.index: layer.ternary.offers for layer in bundle.manifest.layers if layer.ternary}
+    most = max((len(each) for each in offers.values()), default=0)
+    return [
+        {index: each[min(turn, len(each) - 1)].weight_format for index, each in offers.items()} for turn in range(most)
+    ]
+
+
+def in_formats(content: bytes, core: CoreClass, folder: Path, formats: dict[int, WeightFormat]) -> Bundle:
+    """A bundle whose ternary layers have these formats, by their index."""
+    bundle = write_bundle(content, folder, name="formats", core=core, formats=formats)
+    assert {layer.index: layer.weight_format for layer in bundle.manifest.layers if layer.ternary} == formats
+    return bundle

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import textwrap
 from functools import cache
 from typing import Any
 
@@ -16,7 +15,7 @@ from tritguard import templating
 from tritguard.emit.code import Fields
 
 _INT32_MIN = -(1 << 31)
-_NO_BREAK = "\0"
+_COLUMNS = 110 - 4 + 1  # of a line of literals after its indent, each with the space before it
 _ENDLESS = {math.inf: "__builtin_inff()", -math.inf: "-__builtin_inff()"}
 
 
@@ -41,11 +40,24 @@ def identifier(name: str) -> str:
 
 
 def c_list(values: NDArray[Any]) -> str:
-    """The body of a C initialiser, wrapped."""
+    """The body of a C initialiser, wrapped; a model has such values by the hundred thousand."""
+    texts = _literals(values)
+    lines: list[list[str]] = []
+    room = 0
+    for text in (*(f"{text}," for text in texts[:-1]), *texts[-1:]):
+        room -= len(text) + 1
+        if room < 0 or not lines:
+            lines.append([])
+            room = _COLUMNS - len(text) - 1
+        lines[-1].append(text)
+    return "\n".join("    " + " ".join(line) for line in lines)
+
+
+def _literals(values: NDArray[Any]) -> list[str]:
+    if values.dtype.kind == "i" and values.dtype.itemsize < 4:
+        return list(map(str, values.tolist()))
     unsigned = values.dtype.kind == "u"
-    whole = (_literal(value, unsigned).replace(" ", _NO_BREAK) for value in values.tolist())
-    body = textwrap.fill(", ".join(whole), 110, initial_indent="    ", subsequent_indent="    ", break_long_words=False)
-    return body.replace(_NO_BREAK, " ")
+    return [_literal(value, unsigned) for value in values.tolist()]
 
 
 def c_bytes(data: bytes) -> str:

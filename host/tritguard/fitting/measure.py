@@ -103,11 +103,13 @@ def golden_maker(shape: tuple[int, ...], classes: int, samples: SampleArray) -> 
     from tritguard.convert import network_to_tflite  # noqa: PLC0415
     from tritguard.train.backend import keras  # noqa: PLC0415
     from tritguard.train.nets import build_net  # noqa: PLC0415
-    from tritguard.train.quantize import quantize, stored  # noqa: PLC0415
+    from tritguard.train.quantize import quantize  # noqa: PLC0415
 
     def make(config: TrainConfig) -> bytes:
         keras.utils.set_random_seed(config.seed)
-        return network_to_tflite(stored(quantize(build_net(config, shape, classes), config.quantize)), samples)
+        # With float activations the layers are at once those that a training stores.
+        as_stored = config.quantize.model_copy(update={"activations": "float"})
+        return network_to_tflite(quantize(build_net(config, shape, classes), as_stored), samples)
 
     return make
 

@@ -25,7 +25,7 @@ def perturbed(
     *,
     eps: Tensor | float,
     step_size: Tensor | float,
-    steps: int,
+    steps: Tensor | int,
     seed: Tensor,
 ) -> Tensor:
     """Find samples near x that raise the cross-entropy.

@@ -213,6 +213,10 @@ class Int8Activations(keras.layers.Layer):  # type: ignore[misc]
         learnt = self.learnt and not training
         return quantizer.int8_activations(inputs, self.low.value, self.high.value, learnt=learnt)
 
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """The shape of the inputs. Without this, Keras traces `call` whenever the layer becomes part of a model."""
+        return input_shape
+
     def _observe(self, inputs: Any) -> None:
         low = tf.minimum(tf.reduce_min(inputs), 0.0)
         high = tf.maximum(tf.reduce_max(inputs), 0.0)

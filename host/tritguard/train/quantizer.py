@@ -136,9 +136,10 @@ def int8_activations(x: Tensor, low: Tensor, high: Tensor, *, learnt: bool = Fal
     if learnt:
         inside = ops.clip(x, bottom, top)
         return straight_through(inside, ops.round(inside / step) * step)
-    inside = ops.where(high > low, ops.clip(x, bottom, top), x)
-    rounded = ops.where(high > low, ops.round(inside / step) * step, x)
-    return straight_through(inside, rounded)
+    known = high > low
+    # Without a range its bounds are infinite: a choice between x and its clipped form would have a gradient to trace.
+    inside = ops.clip(x, ops.where(known, bottom, -math.inf), ops.where(known, top, math.inf))
+    return straight_through(inside, ops.where(known, ops.round(inside / step) * step, x))
 
 
 def _first_scale(x: Tensor, axes: Axes, alpha: Alpha) -> Tensor:
