@@ -97,7 +97,10 @@ SHORT_OF: list[tuple[str, tuple[str | int, ...], object, str]] = [
     ("faults", ("models",), [], "models: Tuple should have at least 1 item"),
     ("corruptions", ("classes",), [], "classes: Tuple should have at least 1 item"),
     ("sound", ("classes",), [], "classes: Tuple should have at least 1 item"),
-    ("sound", ("zero_point",), 10**40, "zero_point: Input should be less than or equal to 127"),
+    ("sound", ("zero_point",), 10**18, "zero_point: Input should be less than or equal to 127"),
+    ("sound", ("zero_point",), 10**40, "a number of 41 digits"),
+    ("transfer", ("parties", 0, "clean", "n"), 10**400, "a number of 401 digits"),
+    ("transfer", ("parties", 0, "clean", "n"), -(10**400), "a number of 401 digits"),
     ("robustness", ("growth", 0), GROWN_BY_NOTHING, "growth.0.settled: no larger budget was tried"),
 ]
 # The same where what is set is sound: reports once ended in a trace there.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -18,6 +20,7 @@ from tritguard.files import read_bytes
 # No settings come near these. The parser's memory grows with the square of the parts of a dotted key.
 _MAX_TOML_BYTES = 1 << 20
 _MAX_DOTS = 2000
+_LONG = re.compile(rb"\d{20}")  # no number of 64 bits has more digits; a string or a fraction may
 
 
 class Record(BaseModel):
@@ -89,12 +92,29 @@ def from_json(kind: type[R], path: Path, *, fix: str | None = None) -> R:
     """Read a JSON file and make a record of it; the arguments are those of `from_table`.
 
     Raises:
-        BadInputError: the file cannot be read, is not JSON, or has a field that does not fit.
+        BadInputError: the file cannot be read, is not JSON, or has a field that does not fit or a number of more than
+            64 bits.
     """
+    content = read_bytes(path)
+    if _LONG.search(content) and (beyond := _beyond_64_bits(content)):
+        raise BadInputError(f"a number of {len(str(abs(beyond)))} digits", where=str(path), fix=fix)
     try:
-        return kind.model_validate_json(read_bytes(path))
+        return kind.model_validate_json(content)
     except ValidationError as error:
         raise _bad_field(error, str(path), fix) from error
+
+
+def _beyond_64_bits(content: bytes) -> int | None:
+    """A whole number in a JSON text that no counter of ours reaches, if there is one; arithmetic on it may overflow."""
+    found: list[int] = []
+
+    def kept(digits: str) -> int:
+        found.append(int(digits))
+        return 0
+
+    with suppress(ValueError, RecursionError):  # no JSON, or a number of thousands of digits: the validation says so
+        json.loads(content, parse_int=kept)
+    return next((number for number in found if abs(number) >> 64), None)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
