@@ -22,7 +22,7 @@ GRAPHS_A_BOOT = 9
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("core", emulated.UNLIKE, ids=lambda core: core.core)
+@pytest.mark.parametrize("core", emulated.EVERY, ids=lambda core: core.core)
 @settings(
     max_examples=2, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
 )

@@ -65,7 +65,7 @@ def test_layers_of_any_form_give_the_oracles_bytes(name: str) -> None:
     "core",
     [
         pytest.param(core, marks=() if core in (emulated.M0PLUS, emulated.M4) else pytest.mark.slow, id=core.core)
-        for core in emulated.UNLIKE
+        for core in emulated.EVERY
     ],
 )
 def test_every_core_gives_the_oracles_bytes(core: emulated.Core) -> None:

@@ -36,8 +36,6 @@ M7 = load_board("mps2-an500")
 M33 = load_board("mps2-an505")
 M55 = load_board("mps3-an547")
 EVERY = (M0PLUS, M3, M4, M7, M33, M55)
-# Without the M7, which has the M4's C and instructions; test_kinds.py runs every kind of layer on it.
-UNLIKE = tuple(core for core in EVERY if core is not M7)
 
 
 @dataclass(frozen=True)
