@@ -49,11 +49,7 @@ def emulators(monkeypatch: pytest.MonkeyPatch) -> list[EmulatedBoard]:
     return started
 
 
-# All boards but those where an M3 or M7, whose code the others run too, has another's driver; test_device.py boots all.
-DISTINCT = sorted({*BOARDS, *OTHER_BOARDS} - {"mps2-an385", "mps2-an500", "netduino2"})
-
-
-@pytest.mark.parametrize("board", DISTINCT)
+@pytest.mark.parametrize("board", [*BOARDS, *OTHER_BOARDS])
 def test_both_lines_give_the_same_bytes_and_ticks(
     board: str, small_bundle: Bundle, firmware: Builder, tmp_path: Path
 ) -> None:

@@ -18,7 +18,7 @@ from tritguard.resources import firmware_dir
 
 pytestmark = pytest.mark.skipif(not oracle_available(), reason="the tflite-micro oracle has no wheel for this platform")
 
-GRAPHS_A_BOOT = 9
+GRAPHS_A_BOOT = 12
 
 
 @pytest.mark.slow

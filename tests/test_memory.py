@@ -43,7 +43,7 @@ blocks = st.builds(
 
 
 @given(st.lists(blocks, min_size=1, max_size=9), st.randoms(use_true_random=False))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_blocks_alive_together_lie_apart_or_as_far_over_each_other_as_allowed(items: list[Block], rng) -> None:
     pairs = [
         (a, b) for a, b in permutations(range(len(items)), 2) if items[a].last == items[b].first and rng.random() < 0.7

@@ -53,7 +53,7 @@ EVERY_INT8 = np.arange(-128, 128, dtype=np.int8)
 
 @needs_oracle
 @pytest.mark.parametrize("name", FUNCTIONS)
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), scale=scales, zero_point=zero_points)
 def test_tables_hold_the_oracles_bytes(name: str, data: st.DataObject, scale: float, zero_point: int) -> None:
     builder = ModelBuilder((256,), scale, -128 if name == "RSQRT" else zero_point)

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(not oracle_available(), reason="the tflite-micro
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(content=models(several=True), seed=inputs)
 def test_random_graphs_give_the_oracles_bytes(content: bytes, seed: int) -> None:
     assert differences(content, seed) is None

@@ -194,7 +194,7 @@ def test_every_format_gives_the_oracles_bytes_on_every_core(
     known = core.core_class
     x = np.random.default_rng(1).integers(-128, 128, (6, *SHAPE), dtype=np.int8)
     cases, expected = [], []
-    for zeros in (0.0, 0.2, 0.5, 0.9, 1.0):
+    for zeros in (0.0, 0.2, 0.5, 0.8, 0.9, 1.0):
         content = ternary_model(zeros)
         right = Oracle(content).predict(x).scores
         assert zeros == 1 or len(np.unique(right, axis=0)) > 1
