@@ -31,7 +31,7 @@ from tritguard.predictor import Outputs
 from tritguard.progress import Stages, silent
 from tritguard.records import from_json
 from tritguard.report.evidence import answers, checking
-from tritguard.report.evidence.answers import Answers, read_answers
+from tritguard.report.evidence.answers import CleanAnswers, read_answers
 from tritguard.report.evidence.folder import BUILD, BUNDLE, GOLDEN, Subject, write_evidence
 from tritguard.report.evidence.manifest import Change, EvidenceManifest, open_evidence
 from tritguard.train.config import CARD
@@ -149,7 +149,7 @@ def _data_of(result: RobustnessResult, source: str) -> Dataset:
     return dataset
 
 
-def _answers(bundle: Bundle, dataset: Dataset, result: RobustnessResult) -> Answers:
+def _answers(bundle: Bundle, dataset: Dataset, result: RobustnessResult) -> CleanAnswers:
     """Give the twin the clean samples once more; its classes have to be those of the device in the result."""
     grid, chosen = bundle.manifest.input, np.array(result.provenance.sample_indices)
     x = bundle.manifest.as_samples(to_input_bytes(dataset.x_test[chosen], grid.scale, grid.zero_point))
@@ -160,7 +160,7 @@ def _answers(bundle: Bundle, dataset: Dataset, result: RobustnessResult) -> Answ
             where=str(bundle.path),
             fix="run the evaluation again",
         )
-    return Answers(x, outputs)
+    return CleanAnswers(x, outputs)
 
 
 def _compiler(record: BuildRecord) -> Path | None:
@@ -336,7 +336,7 @@ def check_alike(filed: Outputs, theirs: Outputs, where: Path) -> None:
 
 
 def _compare(
-    result: RobustnessResult, filed: Answers, asked: np.ndarray[tuple[int], np.dtype[np.int64]], theirs: Outputs,
+    result: RobustnessResult, filed: CleanAnswers, asked: np.ndarray[tuple[int], np.dtype[np.int64]], theirs: Outputs,
     same_code: bool,
 ) -> Repetition:  # fmt: skip
     """Compare bytes sample by sample, and classes with the result's own table."""

@@ -11,7 +11,7 @@ from tritguard.campaign.workers import Workers
 from tritguard.device.fleet import Asked
 from tritguard.processes import cores
 
-_LEAST_SECONDS = 10.0  # of work; for less, starting two processes costs more time than it saves
+_LEAST_SECONDS = 10.0  # for less work than this, starting two processes costs more time than it saves
 
 
 @dataclass(frozen=True)

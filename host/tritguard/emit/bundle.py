@@ -204,7 +204,7 @@ class Manifest(Record):
     layers: Annotated[tuple[Layer, ...], Field(min_length=1)]
     macs: int
     removed: Removed
-    activation_bits: Literal[8, 16] = 8  # of the widest activation, edges included
+    activation_bits: Literal[8, 16] = 8  # the width of the widest activation, edges included
     state_bytes: int = 0  # kept from one inference to the next, outside the arena
     arena_bytes: int
     arena_lower_bound: int  # the most that one layer or chain needs at once; no plan with these kernels takes less

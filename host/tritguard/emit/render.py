@@ -15,7 +15,7 @@ from tritguard import templating
 from tritguard.emit.code import Fields
 
 _INT32_MIN = -(1 << 31)
-_COLUMNS = 110 - 4 + 1  # of a line of literals after its indent, each with the space before it
+_COLUMNS = 110 - 4 + 1  # the room of a line of literals after its indent; each has a space before it
 _ENDLESS = {math.inf: "__builtin_inff()", -math.inf: "-__builtin_inff()"}
 
 

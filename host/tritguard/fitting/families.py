@@ -13,8 +13,8 @@ from tritguard.train.config import Block, Stage
 Image = tuple[int, int, int]
 Stages = tuple[Stage, ...]
 
-_WIDTHS = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 128)  # of the first stage
-_GROWTHS = (1.0, 1.25, 1.5, 2.0)  # from one stage to the next
+_WIDTHS = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 128)  # the channels of the first stage
+_GROWTHS = (1.0, 1.25, 1.5, 2.0)  # by how much channels grow from one stage to the next
 _STEP = 8  # widths are multiples of it, because kernels compute several channels or read several trits at a time
 _LAST_SIDES = (4, 8)  # the fewest and the most pixels of the picture's shorter side at the last stage
 _MOST_CHANNELS = 1024

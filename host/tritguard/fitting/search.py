@@ -25,7 +25,7 @@ from tritguard.fitting.proposal import Proposal, Proposals
 from tritguard.progress import Progress
 from tritguard.train.config import TrainConfig
 
-ROWS = 6  # of the front; each may take half the time of the next one
+ROWS = 6  # the front has this many; each may take half the time of the next one
 _TRIES = 4  # choices converted for a row
 _TERNARY, _INT8 = 0.27, 1.05  # bytes per weight, until a network was converted
 _PLANNED = 0.6  # share of the peak of activations that the arena takes, until a network was planned

@@ -15,7 +15,7 @@ from tritguard.foreign.description import Layer
 from tritguard.foreign.stores import MAX_VALUES, Arrays
 
 MAX_LAYERS = 1000
-MAX_DEPTH = 20  # of networks in networks
+MAX_DEPTH = 20  # how deeply networks may stand in networks
 
 
 @dataclass(frozen=True)

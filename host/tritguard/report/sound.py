@@ -16,7 +16,8 @@ _WINDOW, _STRIDE = 512, 128
 _BELOW = 80.0  # dB under the loudest value of the recording, where the scale of spectrograms begins
 _WIDE, _HIGH = 360, 128
 _READING = (
-    "The perturbation is added to the recording itself, rounded to 16 bits, and lies so many dB below it in energy. "
+    "The perturbation is added to the recording itself, rounded to 16 bits. Its bound is how many dB its energy lies "
+    "below the recording's. "
     "The features that the device is given are computed anew from those 16 bits; accuracy is the share of recordings "
     "that are right as they are and under all that was tried at this bound and at quieter ones. The sound reaches the "
     "front end as it is: no loudspeaker, no room and no microphone lie between."

@@ -18,7 +18,7 @@ CARD = "card.md"
 CURVES = "curve.svg"
 LOGS = "logs"
 CHECKPOINT = "checkpoint.npz"  # exists while the training runs
-PGD_SAMPLES = 256  # of the test set, on which each form of a trained network is attacked
+PGD_SAMPLES = 256  # test samples on which each form of a trained network is attacked
 
 
 def _rising(ramp: tuple[float, float]) -> tuple[float, float]:

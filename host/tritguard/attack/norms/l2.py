@@ -49,7 +49,6 @@ class L2(Norm):
 
     @override
     def start(self, rng: np.random.Generator, shape: tuple[int, ...], eps: int) -> Floats:
-        """On the sphere, in a random direction."""
         return np.asarray(eps * self.steepest(rng.normal(size=shape)).astype(np.float32))
 
     @override

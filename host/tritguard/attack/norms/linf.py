@@ -49,7 +49,6 @@ class Linf(Norm):
 
     @override
     def to_edge(self, rng: np.random.Generator, clean: Float64, eps: int) -> Float64:
-        """To a random corner: every element by +-eps."""
         return rng.choice([-float(eps), float(eps)], clean.shape)
 
     @override

@@ -86,7 +86,7 @@ class Patch(Norm):
 
     @override
     def nudge(self, gradients: Floats, eps: int, moved: Floats, elements: int) -> Floats:
-        """As `along`: what lies outside the square that has been changed would be cut off."""
+        # What lies outside the square that has been changed would be cut off.
         return self.along(gradients, eps, moved)
 
     @override
@@ -103,7 +103,6 @@ class Patch(Norm):
 
     @override
     def to_edge(self, rng: np.random.Generator, clean: Float64, eps: int) -> Float64:
-        """To random values in a square at random."""
         inside = self._anywhere(rng, clean.shape, eps)
         return np.where(inside, rng.integers(INT8_MIN, INT8_MAX + 1, clean.shape) - clean, 0.0)
 

@@ -16,7 +16,7 @@ class AttackRow(Record):
     """One attack at one eps.
 
     Attributes:
-        follows: what leads the attack, see `Attack.follows`; None in results of schema version 1.
+        follows: what leads the attack, see `Attack.follows`; None if the result is of schema version 1.
         starts: from how many points it searched for each sample.
         robust: the accuracy that this attack alone leaves.
         queries_per_sample: forward passes of the attacked model.
@@ -42,7 +42,7 @@ class Control(Record):
     Attributes:
         eps_steps: that eps in steps of the control's own input grid.
         robust: the worst case over all attacks.
-        samples: what both rates are counted from; None in results of schema version 1.
+        samples: what both rates are counted from; None if the result is of schema version 1.
     """
 
     name: str

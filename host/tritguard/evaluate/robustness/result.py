@@ -139,8 +139,8 @@ class RobustnessResult(Study):
     samples, and among them those that had no `kind` yet, are read as well; they get the issue `NO_SAMPLE_TABLE`.
 
     Attributes:
-        samples: what every accuracy is counted from; None in results of schema version 1.
-        symptoms: what was measured on the model itself; None in results of schema version 1.
+        samples: what every accuracy is counted from; None if the result is of schema version 1.
+        symptoms: what was measured on the model itself; None if the result is of schema version 1.
         data_checks: the share that each check of the data measured, by its code; None if it could not be made.
         clean_full: accuracy over the whole test set, on the twin.
         passed: codes of the checks that found nothing.

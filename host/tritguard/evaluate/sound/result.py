@@ -24,7 +24,7 @@ from tritguard.records import Record
 _ROUNDING = 1e-6  # dB, by which two machines' logarithms may differ
 _FULL_SCALE = 32768
 _NEAR_TIE = 1  # int8 step by which a feature may differ on another machine, whose transform rounds differently
-Answers = tuple[NonNegativeInt, ...]  # the device's labels, one for each sample
+LabelRow = tuple[NonNegativeInt, ...]  # the device's labels, one for each sample
 
 
 def _falling(ratios: tuple[float, ...]) -> tuple[float, ...]:
@@ -75,9 +75,9 @@ class SoundPoint(Record):
 
     snr: float
     least_snr: float | None
-    noise: Answers
-    attack: Answers
-    doubled: Answers
+    noise: LabelRow
+    attack: LabelRow
+    doubled: LabelRow
     robust: Rate
     under_noise: Rate
     queries: float = Field(ge=0)
@@ -139,8 +139,8 @@ class SoundResult(Study):
     scale: float = Field(gt=0)
     zero_point: int = Field(ge=-128, le=127)
     classes: tuple[str, ...] = Field(min_length=1)
-    labels: Answers = Field(min_length=1)
-    answers: Answers
+    labels: LabelRow = Field(min_length=1)
+    answers: LabelRow
     clean: Rate
     points: tuple[SoundPoint, ...] = Field(min_length=1)
     examples: tuple[SoundExample, ...]

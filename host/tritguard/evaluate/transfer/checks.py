@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 GUESSING = "CLEAN_AT_CHANCE"
 
 _LEAST = 5  # differing answers towards a class, below which nothing is said about it
-_LEVEL = 0.01  # of the tests of all classes together
+_LEVEL = 0.01  # the significance level of the tests of all classes together
 _MOST = 0.5  # share of inputs; a trigger is flagged if the interval of the share that it moves lies above this
 
 

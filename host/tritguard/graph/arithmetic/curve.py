@@ -16,7 +16,7 @@ from tritguard.graph.model import Int64
 Float32 = NDArray[Any]  # float32, in which all points are computed
 
 _LAST = 255  # the point of the sigmoid from which it is flat
-_STEPS = 512  # of 128 int16 values each
+_STEPS = 512  # each stands for 128 int16 values
 _RANGE = np.float32(65535)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 _INT32_MIN, _INT32_MAX = -(1 << 31), (1 << 31) - 1
 _ONE = _INT32_MAX  # Q0.31 has no 1: its greatest value stands for it
-_SUM_INTEGER_BITS = 12  # of a softmax's sum
+_SUM_INTEGER_BITS = 12  # the sum of a softmax has this many bits before the point
 _EXP_FACTORS = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)  # exp(-2^i), i = -2 ... 4
 
 

@@ -30,7 +30,7 @@ _NOT_READ = (
 
 
 @dataclass(frozen=True)
-class Answers:
+class CleanAnswers:
     """The clean samples of a result, and what the deployed model answers to each.
 
     Attributes:
@@ -53,8 +53,8 @@ class Answers:
 
 def read_answers(
     path: Path, count: int, shape: tuple[int, ...], threshold: float | None, *, streams: bool = False
-) -> Answers:
-    """Read what `Answers.packed` wrote; the file may come from anybody.
+) -> CleanAnswers:
+    """Read what `CleanAnswers.packed` wrote; the file may come from anybody.
 
     Args:
         path: the file.
@@ -88,4 +88,4 @@ def read_answers(
         fits &= logits.dtype == np.float64 and logits.shape == scores.shape
     if not fits or len(scores) != count:
         raise BadInputError(f"does not hold {count} inputs of {list(shape)} with their answers", where=where, fix=fix)
-    return Answers(x, Outputs(scores, logits, threshold=threshold))
+    return CleanAnswers(x, Outputs(scores, logits, threshold=threshold))

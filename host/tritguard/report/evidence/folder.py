@@ -23,7 +23,7 @@ from tritguard.evaluate.robustness.result import RobustnessResult
 from tritguard.evaluate.study import Study
 from tritguard.files import whole_folder
 from tritguard.report.evidence import answers, document, samples
-from tritguard.report.evidence.answers import Answers
+from tritguard.report.evidence.answers import CleanAnswers
 from tritguard.report.evidence.manifest import (
     CHECKSUMS,
     MANIFEST,
@@ -79,7 +79,7 @@ class Subject:
     bundle: Bundle
     build: Build
     dataset: Dataset | None
-    answers: Answers | None
+    answers: CleanAnswers | None
     training_card: str | None
     compiler: Path | None
 
