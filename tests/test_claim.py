@@ -70,9 +70,10 @@ def test_the_tables_have_each_net_at_eps_and_further_ones() -> None:
 
 def test_nets_of_several_seeds_get_a_line_with_mean_and_deviation() -> None:
     made = claims()
-    first = made.rows[0].model_copy(update={"name": "net-at-0"})
+    first = made.rows[0].model_copy(update={"name": "net-at-0", "recipe": "at"})
     second = first.model_copy(update={"name": "net-at-1", "clean": Rate.of(900, 1000)})
-    text = as_markdown([*made.rows, first, second], made.calibration, made.at)
+    another = first.model_copy(update={"name": "net-at-8", "recipe": "at 8/255"})  # no seed of the two
+    text = as_markdown([*made.rows, first, second, another], made.calibration, made.at)
     assert "| net-at, 2 seeds | | 85.0 ± 7.1 | 20.0 ± 0.0 | 20.0 ± 0.0 |" in text
     assert "| net-at, 2 seeds | 2 | 10.0 ± 0.0 | 10.0 ± 0.0 | 100.0 ± 0.0 | 10.0 ± 0.0 |" in text
     assert "a <net>, " not in text

@@ -8,10 +8,9 @@ trained in DIR), `digits` (the same, on spoken digits), `keywords` (MLPerf Tiny'
 `speech-commands` (the same net on the whole test set, which is downloaded). A NET is a folder of `tritguard train` or
 an int8 `.tflite`. Each gets a row: clean over the whole test set, PGD-20 at eps* interpolated in the same way, the
 worst case over all attacks of the preset `standard`, flash, RAM and cycles. A second table has PGD-20, APGD, Square and
-the worst case at the integers of `--at`. Nets whose names differ in a number at the end alone, the seed of their
-training, also get a line with mean and standard deviation. What is done stays in DIR, attacks of a run that was killed
-too. The tables are printed, and kept as DIR/claim-TABLE.md and .json, from which `scripts/bench robustness front`
-draws.
+the worst case at the integers of `--at`. Nets whose trainings differ in their seeds alone also get a line with mean
+and standard deviation. What is done stays in DIR, attacks of a run that was killed too. The tables are printed, and
+kept as DIR/claim-TABLE.md and .json, from which `scripts/bench robustness front` draws.
 
 A share at an eps is of the samples that are right at this eps and at every smaller one, clean included.
 """
@@ -154,6 +153,7 @@ class Claimed(Record):
         flash_bytes, ram_bytes: of the whole firmware; RAM with the stack.
         cycles: of an inference, estimated.
         hours: of the training; None if it was not done here.
+        recipe: a digest of the training's settings without its seed, the same for several seeds; empty if unknown.
     """
 
     name: str
@@ -167,6 +167,7 @@ class Claimed(Record):
     cycles: int | None
     hours: float | None
     machine: str
+    recipe: str = ""
 
 
 class Claims(Record):
@@ -292,7 +293,7 @@ def measure(net: Path, dataset: Dataset, eps: float, count: int, options: argpar
     board = load_board(BOARD)
     built = build(bundle, board, folder / "build", budget=Budget())
     expected, sizes = expected_cycles(bundle, built), built.record.sizes
-    record = net / RECORD
+    record = from_json(TrainRecord, net / RECORD) if (net / RECORD).is_file() else None
     return Claimed(
         name=_name(net),
         eps=eps,
@@ -303,9 +304,16 @@ def measure(net: Path, dataset: Dataset, eps: float, count: int, options: argpar
         flash_bytes=sizes.flash_total,
         ram_bytes=sizes.ram_static + sizes.stack_reserved,
         cycles=None if expected is None else expected.cycles,
-        hours=from_json(TrainRecord, record).seconds / 3600 if record.is_file() else None,
+        hours=None if record is None else record.seconds / 3600,
         machine=robustness.processor(),
+        recipe="" if record is None else _recipe(record),
     )
+
+
+def _recipe(record: TrainRecord) -> str:
+    """A digest of what a training is made of, but for its seed, and for the folders of others of the same seed."""
+    settings = record.config.model_dump_json(exclude={"seed": True, "start": True, "teacher": {"model"}})
+    return hashlib.sha256(f"{record.data_sha256} {settings}".encode()).hexdigest()[:12]
 
 
 def _pgd(count: int, eps: Sequence[int]) -> Plan:
@@ -437,11 +445,12 @@ def _further(rows: list[Claimed], at: Sequence[int]) -> list[str]:
 
 
 def _seeds(rows: list[Claimed]) -> dict[str, list[Claimed]]:
-    """The nets of which there are several, whose names end in the seeds of their trainings."""
-    nets: dict[str, list[Claimed]] = {}
+    """The nets that were trained with several seeds, by what their names have before the seed."""
+    recipes: dict[str, list[Claimed]] = {}
     for row in rows:
-        nets.setdefault(re.sub(r"-\d+$", "", row.name), []).append(row)
-    return {name: same for name, same in nets.items() if len(same) > 1}
+        if row.recipe:
+            recipes.setdefault(row.recipe, []).append(row)
+    return {re.sub(r"-\d+$", "", same[0].name): same for same in recipes.values() if len(same) > 1}
 
 
 def _spread(values: list[float]) -> str:
