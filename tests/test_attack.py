@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tritguard.attack import Apgd, ApgdTargeted, Attack, Ball, CarliniWagner, Fg
 from tritguard.attack.base import margins
 from tritguard.attack.square import _share
 from tritguard.attack.view import DifferentiableView, GradientView
+from tritguard.campaign.workers import settle_art
 from tritguard.emit import write_bundle
 from tritguard.graph import read_graph
 from tritguard.predictor import Outputs, Predictor
@@ -259,3 +261,15 @@ def test_squares_windows_shrink_as_in_the_paper() -> None:
     shares = [_share(query, 10_000) for query in (1, 11, 51, 201, 501, 1001, 2001, 4001, 6001, 8001)]
     assert shares == [0.5**i for i in range(10)]
     assert [_share(q, 1000) for q in (1, 6, 21)] == [_share(q, 10_000) for q in (10, 60, 210)]
+
+
+def test_arts_settings_are_written_once_before_several_processes_import_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    settings = tmp_path / ".art" / "config.json"
+    settle_art()
+    assert json.loads(settings.read_text()) == {"ART_DATA_PATH": str(tmp_path / ".art" / "data")}
+    settings.write_text('{"ART_DATA_PATH": "/elsewhere"}')
+    settle_art()
+    assert "elsewhere" in settings.read_text()

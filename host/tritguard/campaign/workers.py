@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -10,14 +11,17 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from importlib import import_module
+from importlib.util import find_spec
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 from typing_extensions import override
 
 from tritguard.campaign.job import Done
 from tritguard.campaign.orders import Order, Pool, carry_out
 from tritguard.errors import TritguardError
+from tritguard.files import write_whole
 from tritguard.processes import spawning
 
 
@@ -79,6 +83,7 @@ class _Processes:
     """Spawned processes, which also end if this one is killed."""
 
     def __init__(self, count: int) -> None:
+        settle_art()
         context = get_context("spawn")  # TensorFlow does not survive a fork
         self._alive, self._ours = context.Pipe(duplex=False)
         with spawning():  # the pool's locks start a process that tracks them
@@ -94,6 +99,20 @@ class _Processes:
         self._ours.close()
         self._executor.shutdown(cancel_futures=True)
         self._alive.close()
+
+
+def settle_art() -> None:
+    """Write the settings that ART writes where a user has none, before several processes import it at once.
+
+    Each of them would, and one that reads what another has written half has no settings, and cannot import ART.
+    """
+    home = os.path.expanduser("~")  # noqa: PTH111 - as ART finds it
+    folder = Path(home if os.access(home, os.W_OK) else "/tmp") / ".art"
+    if find_spec("art") is None or (folder / "config.json").exists():
+        return
+    with suppress(OSError):  # ART does without
+        folder.mkdir(exist_ok=True)
+        write_whole(folder / "config.json", json.dumps({"ART_DATA_PATH": str(folder / "data")}, indent=4))
 
 
 def _start(alive: Connection) -> None:
