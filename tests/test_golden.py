@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.known_models import float_end, wide_edges
+from tests.support.known_models import float_end, resized_by_its_shape, wide_edges
 from tests.support.random_graphs import sample_inputs
-from tests.support.random_moves import computed_size, resize_bilinear
 from tests.support.tflite_builder import ModelBuilder
 from tests.support.tflite_tables import Table
 from tritguard import api
@@ -82,10 +81,7 @@ def test_a_refusal_gives_tflms_reason_and_not_that_a_first_arena_was_too_small(s
 def test_constants_that_tflm_cannot_compute_are_computed_ahead() -> None:
     """TFLM has no TILE, and wants the size of a resize as a constant."""
     builder = ModelBuilder((3, 5, 2), 0.5, 3)
-    resized = resize_bilinear(builder, builder.input, (6, 10), align_corners=False, half_pixels=True)
-    resizing = builder.operators.pop()
-    resizing.fields["Inputs"][1] = computed_size(builder, builder.input, 2)
-    builder.operators.append(resizing)
+    resized = resized_by_its_shape(builder)
     row = builder.constant(np.arange(20, dtype=np.int8).reshape(1, 1, 10, 2), [0.5], zero_point=3)
     tiled = builder.op("TILE", [row, builder.ints([1, 6, 1, 1])], builder.activation((6, 10, 2), 0.5, 3))
     content = builder.build(builder.add(resized, tiled, (1.0, 0)))

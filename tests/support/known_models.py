@@ -151,11 +151,16 @@ def float_end() -> bytes:
 def computed_ahead() -> bytes:
     """A resize to twice the size of the input, which the file computes from its shape."""
     builder = ModelBuilder((3, 5, 2), 0.5, 3)
+    return builder.build(resized_by_its_shape(builder))
+
+
+def resized_by_its_shape(builder: ModelBuilder) -> int:
+    """The input of 3 x 5 pixels at twice its size, which ops compute from its shape."""
     resized = resize_bilinear(builder, builder.input, (6, 10), align_corners=False, half_pixels=True)
     resizing = builder.operators.pop()
     resizing.fields["Inputs"][1] = computed_size(builder, builder.input, 2)
     builder.operators.append(resizing)
-    return builder.build(resized)
+    return resized
 
 
 def any_edges() -> bytes:
